@@ -1,0 +1,88 @@
+/** Everything that can happen to the fleet. Plain data; `step` is told, it never asks. */
+import type { StartFailureCause } from '../errors.ts';
+import type { Bytes, Milliseconds } from '../units.ts';
+import type { FleetSettings } from './settings.ts';
+import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
+
+/** How a lease ended, as the proxy saw it. */
+export type LeaseOutcome = 'completed' | 'client_closed' | 'upstream_failed' | 'deadline' | 'internal' | 'shutdown';
+
+/** One look at a ready replica, every few seconds. */
+export interface HealthReport {
+  /** `refused`: connection refused or reset; `unavailable`: 503; `slow`: no answer in time. */
+  readonly health: 'ok' | 'refused' | 'unavailable' | 'slow';
+  /** The engine's token counters or KV usage changed since the last look; null = it has no such counters. */
+  readonly countersMoved: boolean | null;
+  /** A byte was relayed on some lease since the last look. */
+  readonly bytesMoved: boolean;
+}
+
+/** What a driver found at start: something that an earlier gateway process launched. */
+export interface FoundReplica {
+  readonly id: string;
+  readonly generation: number;
+  readonly model: string;
+  readonly specHash: string;
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly port: number | null;
+  readonly endpoint: Endpoint;
+  /** Alive, answering, and holding our key: may be adopted. Otherwise why not. */
+  readonly usable: true | string;
+  /** Wall-clock age of the process, if known. */
+  readonly ageMs: Milliseconds | null;
+}
+
+export type FleetEvent =
+  | {
+      readonly kind: 'ticket.arrived';
+      readonly id: string;
+      readonly model: string;
+      readonly keyId: string;
+      readonly stream: boolean;
+      /** How long the client will wait for a head, from now; null = unknown or heartbeats will come. */
+      readonly patience: Milliseconds | null;
+    }
+  | { readonly kind: 'ticket.abandoned'; readonly id: string }
+  | { readonly kind: 'lease.released'; readonly id: string; readonly outcome: LeaseOutcome }
+  /** The engine was going down before anything reached the client: back to the head of the queue, once. */
+  | { readonly kind: 'lease.returned'; readonly id: string }
+  /** May this lease's request be attempted again? Answered by a `retry.answered` effect of the same step. */
+  | { readonly kind: 'retry.asked'; readonly id: string }
+  | { readonly kind: 'replica.launched'; readonly replica: ReplicaRef; readonly endpoint: Endpoint }
+  /** A log line, a byte loaded, memory growth: the start is alive. */
+  | {
+      readonly kind: 'replica.progressed';
+      readonly replica: ReplicaRef;
+      readonly phase: string;
+      readonly fraction: number | null;
+    }
+  | { readonly kind: 'replica.ready'; readonly replica: ReplicaRef }
+  | {
+      readonly kind: 'replica.start_failed';
+      readonly replica: ReplicaRef;
+      readonly cause: StartFailureCause;
+      readonly message: string;
+    }
+  /** The driver says that the process is gone, asked or not. During a start the cause was classified from its log. */
+  | {
+      readonly kind: 'replica.exited';
+      readonly replica: ReplicaRef;
+      readonly detail: string;
+      readonly cause: StartFailureCause;
+    }
+  /** The stop effect is done: nothing of it is left and its memory is seen back. */
+  | { readonly kind: 'replica.stopped'; readonly replica: ReplicaRef }
+  /** It could not be verified gone: its bytes stay promised and its devices take no start. */
+  | { readonly kind: 'replica.stop_failed'; readonly replica: ReplicaRef; readonly detail: string }
+  | { readonly kind: 'replica.checked'; readonly replica: ReplicaRef; readonly report: HealthReport }
+  | { readonly kind: 'replica.found'; readonly found: FoundReplica }
+  | { readonly kind: 'device.observed'; readonly id: string; readonly totalBytes: Bytes; readonly foreignBytes: Bytes }
+  | { readonly kind: 'model.load'; readonly model: string }
+  | { readonly kind: 'model.unload'; readonly model: string; readonly reason: Extract<StopReason, 'unload' | 'reload'> }
+  | { readonly kind: 'model.pin'; readonly model: string; readonly pinned: boolean }
+  | { readonly kind: 'settings.replaced'; readonly settings: FleetSettings }
+  | { readonly kind: 'shutdown.begun'; readonly keep: boolean; readonly deadline: Milliseconds }
+  /** `state.deadlines` says that something is due. */
+  | { readonly kind: 'time.passed' };
+
+export type FleetEventKind = FleetEvent['kind'];

@@ -1,0 +1,193 @@
+/**
+ * Fleet state: one plain object, written only by `step`. Everything that is counted is the size of a set or list here.
+ */
+import type { StartFailureCause } from '../errors.ts';
+import type { Bytes, Milliseconds } from '../units.ts';
+import type { Deadlines } from './deadlines.ts';
+import type { TicketQueue } from './admission/queue.ts';
+import type { RetryWindow } from './admission/retry-budget.ts';
+import type { DriverKind, FleetSettings, ModelSettings } from './settings.ts';
+
+/** A replica by identity: a result for an older generation is stale and dropped. */
+export interface ReplicaRef {
+  readonly id: string;
+  readonly generation: number;
+}
+
+export type ReplicaPhase = 'reserved' | 'starting' | 'ready' | 'draining' | 'stopping' | 'zombie';
+
+/** Why a replica leaves ready (or its start). Shown to operators, counted in `evictions_total{reason}`. */
+export type StopReason =
+  | 'idle'
+  | 'evicted'
+  | 'turn'
+  | 'unload'
+  | 'reload'
+  | 'start_failed'
+  | 'crashed'
+  | 'stalled'
+  | 'unhealthy'
+  | 'abandoned'
+  | 'not_adopted'
+  | 'shutdown';
+
+/** Where a launched replica answers. Opaque to the core; the shell wrote it and the shell reads it. */
+export interface Endpoint {
+  /** e.g. `http://127.0.0.1:20001` */
+  readonly origin: string;
+  /** Put before every path, no trailing slash; '' for our own engines. */
+  readonly pathPrefix: string;
+  readonly pid: number | null;
+  readonly container: string | null;
+}
+
+export interface Replica {
+  readonly id: string;
+  readonly generation: number;
+  readonly model: string;
+  readonly driver: DriverKind;
+  readonly specHash: string;
+  readonly configVersion: number;
+  phase: ReplicaPhase;
+  /** Devices with the bytes promised on each; empty when it takes no device memory. */
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  port: number | null;
+  endpoint: Endpoint | null;
+  /** Replicas that must be gone before this one may launch. Only in `reserved`. */
+  readonly waitsFor: Set<string>;
+  readonly leases: Set<string>;
+  readonly createdAt: Milliseconds;
+  launchedAt: Milliseconds | null;
+  readyAt: Milliseconds | null;
+  /** End of the last lease, or ready time: the idle clock. */
+  idleSince: Milliseconds;
+  stopReason: StopReason | null;
+  /** Start detail, as reported by the shell. */
+  progress: { readonly phase: string; readonly fraction: number | null } | null;
+  readonly adopted: boolean;
+  /** A launch effect is out and no end was reported: the driver may hold something. */
+  launched: boolean;
+  /** The stop effect is out. */
+  stopSent: boolean;
+  health: { refusedInRow: number; slowInRow: number; quietSince: Milliseconds | null };
+}
+
+/** An admitted request that waits. One end only: granted, refused, or abandoned. */
+export interface Ticket {
+  readonly id: string;
+  readonly model: string;
+  readonly keyId: string;
+  readonly arrivedAt: Milliseconds;
+  /** The client's own patience, as a point in time; null = none known. */
+  readonly patienceUntil: Milliseconds | null;
+  readonly stream: boolean;
+  readonly configVersion: number;
+  /** True once it came back from a replica that was going down: this happens once. */
+  returned: boolean;
+  /** Time spent waiting for starts so far, for `x-vgw-cold-start-ms`. */
+  arrivedColdClock: Milliseconds;
+  arrivedQueueClock: Milliseconds;
+}
+
+/** The right to use one replica for one request until the last byte. Same id as its ticket. */
+export interface Lease {
+  readonly id: string;
+  readonly ticket: Ticket;
+  readonly replicaId: string;
+  readonly grantedAt: Milliseconds;
+  /** The shell was told to end it (drain timeout, stall). */
+  cut: boolean;
+}
+
+export interface StartFailure {
+  readonly cause: StartFailureCause;
+  readonly message: string;
+  readonly at: Milliseconds;
+}
+
+/** A clock that runs only while its condition holds; deadlines of all of a model's tickets hang on it. */
+export interface PausableClock {
+  elapsed: Milliseconds;
+  runningSince: Milliseconds | null;
+}
+
+export interface Model {
+  readonly name: string;
+  settings: ModelSettings;
+  readonly queue: TicketQueue;
+  /** Replica that is reserved, starting or ready; one at most in this version. */
+  current: string | null;
+  /** Generations given out so far. */
+  generation: number;
+  backoff: { failures: number; until: Milliseconds | null };
+  lastFailure: StartFailure | null;
+  lastUsedAt: Milliseconds | null;
+  /** Runs while the model waits and no start is under way. */
+  readonly queueClock: PausableClock;
+  /** Runs while a start is under way. */
+  readonly coldClock: PausableClock;
+  /** Since when it has waiting tickets and no place; null when placed or without demand. */
+  unplacedSince: Milliseconds | null;
+  pinned: boolean;
+  /** An operator asked for it; the start goes on without tickets. */
+  loadRequested: boolean;
+  /** A port was taken by a stranger: one more start, without back-off. */
+  portRetryUsed: boolean;
+  /** Completion times, for Retry-After. */
+  readonly drainRate: { perSecond: number; lastAt: Milliseconds | null };
+  readonly retries: RetryWindow;
+}
+
+export interface Device {
+  readonly id: string;
+  totalBytes: Bytes;
+  budgetBytes: Bytes;
+  pool: string | null;
+  uuid: string | null;
+  /** Bytes of others, when known. */
+  foreignBytes: Bytes;
+  /** The replica whose memory is changing right now. */
+  gateHolder: string | null;
+  /** Why no start may begin here; null = fine. */
+  quarantine: string | null;
+}
+
+export interface FleetState {
+  settings: FleetSettings;
+  readonly models: Map<string, Model>;
+  readonly devices: Map<string, Device>;
+  readonly replicas: Map<string, Replica>;
+  readonly tickets: Map<string, Ticket>;
+  readonly leases: Map<string, Lease>;
+  /** Models with waiting tickets and a free slot, in turn order. */
+  readonly grantable: Set<string>;
+  /** Operations that wait for their devices, oldest first. */
+  readonly gateQueue: GateRequest[];
+  readonly ports: Set<number>;
+  nextPort: number;
+  readonly deadlines: Deadlines;
+  readonly retries: RetryWindow;
+  readonly counters: FleetCounters;
+  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds } | null;
+}
+
+export interface GateRequest {
+  readonly replicaId: string;
+  readonly operation: 'start' | 'stop';
+  readonly since: Milliseconds;
+}
+
+/** Totals since start; never decremented. */
+export interface FleetCounters {
+  received: number;
+  grantedTotal: number;
+  refused: number;
+  abandoned: number;
+  released: number;
+  returned: number;
+  starts: number;
+  startsFailed: number;
+  evictions: number;
+  fences: number;
+  staleResults: number;
+}

@@ -1,0 +1,71 @@
+/**
+ * How to run an engine. A driver decides nothing, retries nothing and keeps no fleet state; what it must remember over a
+ * restart of the gateway it writes where it runs (records in `state_dir`, container labels). One contract suite,
+ * `test/contract/driver-contract.ts`, holds for every driver.
+ */
+import type { LaunchSpec } from '../core/launch.ts';
+import type { Endpoint, ReplicaRef } from '../core/state.ts';
+import type { FoundReplica } from '../core/events.ts';
+import type { StartFailureCause } from '../errors.ts';
+import type { Bytes, Milliseconds } from '../units.ts';
+
+export interface ReplicaIdentity extends ReplicaRef {
+  readonly model: string;
+  readonly specHash: string;
+  readonly reservations: ReadonlyMap<string, Bytes>;
+}
+
+export interface ExitReport {
+  readonly replica: ReplicaRef;
+  readonly code: number | null;
+  readonly signal: string | null;
+  /** For people: `exit code 1`, `killed by SIGKILL`. */
+  readonly detail: string;
+}
+
+export interface StopOptions {
+  /** From the first signal to verified gone. */
+  readonly timeout: Milliseconds;
+  /** It never was ready: SIGTERM, 2 s, SIGKILL to the group. */
+  readonly starting: boolean;
+  /** Called 2 s after SIGTERM: every open upstream socket must be cut, or the engine may wait for ever. */
+  readonly cutConnections: () => void;
+}
+
+/** Rejections of `launch`; anything else is a bug. */
+export class LaunchError extends Error {
+  readonly failure: StartFailureCause;
+  constructor(failure: StartFailureCause, message: string) {
+    super(message);
+    this.name = 'LaunchError';
+    this.failure = failure;
+  }
+}
+
+export interface LogOptions {
+  /** Last lines first to send; 0 = none. */
+  readonly tail: number;
+  readonly follow: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface Driver {
+  readonly kind: string;
+  /** Idempotent by identity. Resolves when the process exists (not when it is ready). */
+  launch(spec: LaunchSpec, identity: ReplicaIdentity): Promise<Endpoint>;
+  /** Idempotent; resolves when nothing of it is left (whole tree); rejects when that cannot be had within the timeout. */
+  stop(replica: ReplicaRef, options: StopOptions): Promise<void>;
+  /** Everything of ours that is there, from before this process too. */
+  list(): Promise<readonly FoundReplica[]>;
+  /** Told of every exit of what this process launched or adopted, asked or not, once each. */
+  watch(report: (exit: ExitReport) => void): Disposable;
+  /** Start watching something that `list` found and the core adopted. */
+  adopt(replica: ReplicaRef): void;
+  /** Lines as written, without the newline. Ends at the end of the log, or with `follow` when the signal aborts or the replica is gone. */
+  logs(replica: ReplicaRef, options: LogOptions): AsyncIterable<string>;
+  /** Last lines of the log, for failure classification. */
+  tail(replica: ReplicaRef, lines: number): Promise<readonly string[]>;
+  /** Size of its log so far: growth counts as progress of a start. */
+  logSize(replica: ReplicaRef): Promise<Bytes>;
+  close(): Promise<void>;
+}

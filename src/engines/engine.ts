@@ -1,0 +1,49 @@
+/** What to run and how to talk to it. No IO of its own: it writes launch specs and reads texts. */
+import type { ModelConfig } from '../config/config.ts';
+import type { StartFailureCause } from '../errors.ts';
+import type { Bytes } from '../units.ts';
+import type { LaunchSpec } from '../core/launch.ts';
+
+export interface LaunchContext {
+  readonly model: ModelConfig;
+  /** What stands before `serve REPO --flags…`. */
+  readonly command: readonly string[];
+  readonly host: string;
+  readonly port: number;
+  /** The engine's own key (HMAC of the replica's identity). */
+  readonly engineKey: string;
+  /** Devices in order, with what is promised on each and their uuid when they have one. */
+  readonly devices: readonly { readonly id: string; readonly uuid: string | null; readonly totalBytes: Bytes; readonly reservedBytes: Bytes }[];
+}
+
+/** Numbers whose movement proves that an engine works; null when the text has none of them. */
+export interface EngineCounters {
+  readonly promptTokens: number;
+  readonly generationTokens: number;
+  readonly kvCacheUsage: number;
+  readonly running: number;
+}
+
+export interface StartFailureVerdict {
+  readonly cause: StartFailureCause;
+  /** One line for clients: what is wrong and what would help. No paths, no keys. */
+  readonly message: string;
+}
+
+export interface Engine {
+  readonly kind: 'vllm' | 'openai-compatible';
+  /** Throws GatewayFailure-free plain Error on a model it cannot launch; config has checked it before. */
+  launchSpec(context: LaunchContext): LaunchSpec;
+  /** Path polled until 200; null = a TCP connect proves readiness. */
+  healthPath(model: ModelConfig): string | null;
+  /** True: after health, `GET /v1/models` must list the served name (proves that the port is ours). */
+  readonly listsModels: boolean;
+  /** The name that the engine answers to. */
+  servedName(model: ModelConfig): string;
+  /** Reads `GET /metrics`; null when it has no such counters. */
+  readCounters(metrics: string): EngineCounters | null;
+  /** Phase of a start from one log line; null when the line says nothing. `fraction` in [0, 1] when known. */
+  readProgress(line: string): { readonly phase: string; readonly fraction: number | null } | null;
+  /** Root cause of a failed start from the last log lines and how it ended. */
+  classifyFailure(lines: readonly string[], exit: { readonly code: number | null; readonly signal: string | null }): StartFailureVerdict;
+}

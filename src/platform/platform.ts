@@ -1,0 +1,133 @@
+/**
+ * The only door to time, randomness, files, processes and plain HTTP. Built once in main.ts and passed down; the
+ * simulation and the shell tests pass their own. No other folder touches `Date`, timers, `Math.random` or `process`.
+ */
+import type { Bytes, Milliseconds } from '../units.ts';
+
+export interface Clock {
+  /** Milliseconds on a clock that never goes back; the zero is arbitrary. All decisions use this one. */
+  monotonic(): Milliseconds;
+  /** Milliseconds since the Unix epoch; may jump. For logs, records and `created` fields only. */
+  wall(): Milliseconds;
+  /** Runs `run` once, `delay` ms from now (clamped to [0, TIMER_MAX]). Disposing cancels. Never keeps the process alive by itself. */
+  after(delay: Milliseconds, run: () => void): Disposable;
+  /** Resolves after `delay` ms; rejects with the signal's reason when aborted. */
+  sleep(delay: Milliseconds, signal?: AbortSignal): Promise<void>;
+}
+
+export interface Random {
+  /** Uniform in [0, 1). */
+  next(): number;
+  /** `length` lower-case hex digits. */
+  hex(length: number): string;
+}
+
+export interface FileStat {
+  readonly kind: 'file' | 'folder' | 'other';
+  readonly size: Bytes;
+  readonly modifiedAt: Milliseconds;
+}
+
+/** Every method rejects with Node's own error (`code` set) unless its comment says otherwise. */
+export interface Files {
+  /** UTF-8 text; undefined when absent. */
+  readText(path: string): Promise<string | undefined>;
+  /** Up to `length` bytes from `offset`; empty at the end of the file. */
+  readBytes(path: string, offset: number, length: number): Promise<Uint8Array>;
+  /** Old or new content, never a mixture: temporary file, fsync, rename, fsync of the folder. */
+  writeAtomic(path: string, text: string, mode?: number): Promise<void>;
+  remove(path: string): Promise<void>;
+  makeFolder(path: string, mode?: number): Promise<void>;
+  /** Names in a folder, sorted; empty when the folder is absent. */
+  list(path: string): Promise<readonly string[]>;
+  /** Undefined when absent. */
+  stat(path: string): Promise<FileStat | undefined>;
+  /** Opens for appending (O_APPEND | O_CREAT, mode 0600) and returns the descriptor, for a child's stdout and stderr. */
+  openAppend(path: string): Promise<number>;
+  closeDescriptor(descriptor: number): Promise<void>;
+  /** Copies to `to`, then truncates in place, so that an O_APPEND writer goes on at the start. */
+  copyTruncate(path: string, to: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+}
+
+export interface ChildExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+export interface Child {
+  readonly pid: number;
+  /** Resolves once, on `exit` (not `close`: a grandchild may hold the descriptors). */
+  readonly exited: Promise<ChildExit>;
+}
+
+export interface ProcessFacts {
+  readonly pid: number;
+  readonly parent: number;
+  readonly group: number;
+  /** Start time in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it names a process for good. */
+  readonly startTime: number;
+  /** One letter, `Z` = zombie. */
+  readonly state: string;
+  readonly command: string;
+}
+
+export interface Subprocess {
+  /**
+   * Starts `argv[0]` in a process group and session of its own with stdin closed and stdout and stderr on the given
+   * descriptors. Rejects (ENOENT, EACCES, …) when it cannot be started.
+   */
+  spawn(
+    argv: readonly string[],
+    options: { readonly env: Readonly<Record<string, string>>; readonly output: number; readonly cwd?: string },
+  ): Promise<Child>;
+  /** Runs to the end and returns its output; kills the group after `timeout`. */
+  run(
+    argv: readonly string[],
+    options: { readonly timeout: Milliseconds; readonly maxOutput?: Bytes; readonly env?: Readonly<Record<string, string>> },
+  ): Promise<ChildExit & { readonly stdout: string; readonly stderr: string; readonly timedOut: boolean }>;
+  /** False when there is no such process or group. A negative pid is a group. */
+  signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGCONT' | 'SIGSTOP'): boolean;
+  /** Facts from /proc; undefined when the process is gone. */
+  inspect(pid: number): Promise<ProcessFacts | undefined>;
+  /** All processes whose environment holds `name=value`; unreadable ones are left out. Zombies are left out. */
+  findByEnvironment(name: string, value: string): Promise<readonly ProcessFacts[]>;
+  /** All live (non-zombie) processes of a process group. */
+  group(pgid: number): Promise<readonly ProcessFacts[]>;
+  /** True when nothing listens on host:port and it can be bound. */
+  portIsFree(host: string, port: number): Promise<boolean>;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** Small control requests (health, metrics, hub): never the data plane. */
+export interface HttpClient {
+  /** Rejects with `code` ECONNREFUSED, ETIMEDOUT, … ; the body is cut at `maxBytes` (default 4 MiB). Never follows redirects. */
+  get(
+    url: string,
+    options: {
+      readonly timeout: Milliseconds;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly maxBytes?: Bytes;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<HttpAnswer>;
+  close(): Promise<void>;
+}
+
+export interface Platform {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly files: Files;
+  readonly subprocess: Subprocess;
+  readonly http: HttpClient;
+  /** The process environment at start. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** HMAC-SHA-256, lower-case hex. */
+  hmac(key: string, text: string): string;
+  /** SHA-256, lower-case hex. */
+  sha256(text: string): string;
+}

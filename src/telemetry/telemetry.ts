@@ -1,0 +1,56 @@
+/** What the rest of the gateway may say about itself. Implementations: logger.ts, metrics.ts, request-log.ts. */
+import type { Outcome } from '../errors.ts';
+import type { Milliseconds } from '../units.ts';
+
+export interface Logger {
+  trace(fields: object, message: string): void;
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  /** A logger that adds these fields to every line. */
+  child(fields: object): Logger;
+}
+
+/** One finished request: the access line, the metrics and `GET /gateway/requests/{id}` are made from it, nothing else. */
+export interface RequestRecord {
+  readonly id: string;
+  readonly keyId: string;
+  readonly method: string;
+  /** The endpoint's name (a fixed set), e.g. `chat_completions`, or `unknown`. */
+  readonly route: string;
+  /** A configured name, or `unknown`. */
+  readonly model: string;
+  readonly stream: boolean;
+  /** Status sent to the client; 0 when none was sent. */
+  readonly status: number;
+  readonly outcome: Outcome;
+  /** Error code, or '' */
+  readonly code: string;
+  readonly replica: string | null;
+  /** Wall clock, ms since the epoch. */
+  readonly startedAt: Milliseconds;
+  readonly durationMs: Milliseconds;
+  readonly firstByteMs: Milliseconds | null;
+  readonly queueMs: Milliseconds;
+  readonly coldStartMs: Milliseconds;
+  /** Time in the gateway itself, queue and engine left out; null when it never reached an engine. */
+  readonly addedMs: Milliseconds | null;
+  readonly attempts: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly promptTokens: number | null;
+  readonly completionTokens: number | null;
+}
+
+export interface Telemetry {
+  readonly log: Logger;
+  /** Exactly once per request. */
+  requestEnded(record: RequestRecord): void;
+  /** `reused` = the request went out on a socket that had served before. */
+  upstreamRequest(model: string, reused: boolean): void;
+  retried(model: string, reason: string): void;
+  startEnded(model: string, result: 'ready' | 'failed', cause: string, durationMs: Milliseconds): void;
+  evicted(model: string, reason: string): void;
+  invariantViolated(id: string, detail: string): void;
+}
