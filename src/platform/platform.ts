@@ -126,6 +126,8 @@ export interface Platform {
   readonly http: HttpClient;
   /** The process environment at start. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Absolute path of the running Node binary: what starts our own tools as child processes. */
+  readonly executable: string;
   /** HMAC-SHA-256, lower-case hex. */
   hmac(key: string, text: string): string;
   /** SHA-256, lower-case hex. */
