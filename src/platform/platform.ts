@@ -84,7 +84,11 @@ export interface Subprocess {
   /** Runs to the end and returns its output; kills the group after `timeout`. */
   run(
     argv: readonly string[],
-    options: { readonly timeout: Milliseconds; readonly maxOutput?: Bytes; readonly env?: Readonly<Record<string, string>> },
+    options: {
+      readonly timeout: Milliseconds;
+      readonly maxOutput?: Bytes;
+      readonly env?: Readonly<Record<string, string>>;
+    },
   ): Promise<ChildExit & { readonly stdout: string; readonly stderr: string; readonly timedOut: boolean }>;
   /** False when there is no such process or group. A negative pid is a group. */
   signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGCONT' | 'SIGSTOP'): boolean;
