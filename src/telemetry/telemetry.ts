@@ -1,6 +1,6 @@
 /** What the rest of the gateway may say about itself. Implementations: logger.ts, metrics.ts, request-log.ts. */
 import type { Outcome } from '../errors.ts';
-import type { Milliseconds } from '../units.ts';
+import type { Bytes, Milliseconds } from '../units.ts';
 
 export interface Logger {
   trace(fields: object, message: string): void;
@@ -51,6 +51,16 @@ export interface Telemetry {
   upstreamRequest(model: string, reused: boolean): void;
   retried(model: string, reason: string): void;
   startEnded(model: string, result: 'ready' | 'failed', cause: string, durationMs: Milliseconds): void;
+  /** A phase of a successful start (a fixed set of the engine's, e.g. `load`), for `cold_start_seconds{phase}`. */
+  startPhaseEnded?(model: string, phase: string, durationMs: Milliseconds): void;
   evicted(model: string, reason: string): void;
   invariantViolated(id: string, detail: string): void;
+}
+
+/** What the data plane answers at scrape and status time. Implemented by the proxy. */
+export interface ProxyStats {
+  /** Bodies of requests that still wait, all together. */
+  readonly bufferedBytes: Bytes;
+  /** Sockets to engines: `busy` carries a request, `idle` is kept alive for the next. One entry per model with any. */
+  readonly connections: readonly { readonly model: string; readonly busy: number; readonly idle: number }[];
 }

@@ -1,0 +1,64 @@
+/** Puts logger, metrics and request log together into what the rest of the gateway sees. */
+import { createLogger } from './logger.ts';
+import type { LogLevelName, LoggerOptions } from './logger.ts';
+import { createMetrics } from './metrics.ts';
+import type { Metrics, MetricsOptions } from './metrics.ts';
+import { createRequestLog } from './request-log.ts';
+import type { RequestLog } from './request-log.ts';
+import type { Logger, RequestRecord, Telemetry } from './telemetry.ts';
+
+export type TelemetryOptions = LoggerOptions & MetricsOptions;
+
+export interface GatewayTelemetry extends Telemetry, Disposable {
+  /** Gauges are computed from these at every scrape. Called once, when controller and proxy exist. */
+  observe: Metrics['observe'];
+  renderMetrics: Metrics['render'];
+  meanStart: Metrics['meanStart'];
+  readonly requests: RequestLog;
+  setLevel(level: LogLevelName): void;
+  /** Writes buffered log lines, synchronously: for the exit of the process. */
+  flush(): void;
+}
+
+export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
+  const { log, setLevel, flush } = createLogger(options);
+  const metrics = createMetrics(options);
+  const requests = createRequestLog();
+  return {
+    ...metrics,
+    log,
+    requestEnded: (record) => {
+      metrics.requestEnded(record);
+      requests.add(record);
+      writeAccessLine(log, record);
+    },
+    invariantViolated: (id, detail) => {
+      metrics.invariantViolated(id, detail);
+      log.error({ invariant: id, detail }, 'a broken invariant: this is a bug of the gateway');
+    },
+    renderMetrics: () => metrics.render(),
+    requests,
+    setLevel,
+    flush,
+    [Symbol.dispose]: () => {
+      metrics[Symbol.dispose]();
+      flush();
+    },
+  };
+}
+
+/** One line per request. Bugs of the gateway are errors, failures of engines warnings; what clients do wrong is not. */
+function writeAccessLine(log: Logger, record: RequestRecord): void {
+  const { startedAt, id, keyId, code, ...rest } = record;
+  const fields = {
+    request: id,
+    key: keyId,
+    ...rest,
+    ...(code === '' ? {} : { code }),
+    startedAt: new Date(startedAt).toISOString(),
+  };
+  const bad = record.outcome === 'upstream_failed' || record.outcome === 'deadline';
+  if (record.outcome === 'internal') log.error(fields, 'request');
+  else if (bad) log.warn(fields, 'request');
+  else log.info(fields, 'request');
+}
