@@ -24,13 +24,7 @@ export type AnthropicType =
 
 /** How a request ended, as counted in `vllm_gateway_requests_total{outcome}`. Exactly one per request. */
 export type Outcome =
-  | 'completed'
-  | 'rejected'
-  | 'client_closed'
-  | 'upstream_failed'
-  | 'deadline'
-  | 'shutdown'
-  | 'internal';
+  'completed' | 'rejected' | 'client_closed' | 'upstream_failed' | 'deadline' | 'shutdown' | 'internal';
 
 export interface ErrorRow {
   /** HTTP status on OpenAI routes. */
@@ -144,7 +138,11 @@ export interface GatewayError {
   readonly allow?: string;
 }
 
-export function gatewayError(code: ErrorCode, message: string, more: Omit<GatewayError, 'code' | 'message'> = {}): GatewayError {
+export function gatewayError(
+  code: ErrorCode,
+  message: string,
+  more: Omit<GatewayError, 'code' | 'message'> = {},
+): GatewayError {
   return { code, message, ...more };
 }
 

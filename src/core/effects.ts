@@ -1,7 +1,7 @@
 /** Everything the core may ask of the shell. Plain data, performed in order after the step that returned it. */
 import type { GatewayError } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
-import type { ReplicaRef, StopReason } from './state.ts';
+import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
 
 /** A decision for people: `GET /gateway/events`, the log, the dashboard. */
 export interface Decision {
@@ -48,6 +48,13 @@ export type FleetEffect =
       readonly starting: boolean;
       /** The process is already gone: verify the tree and the memory only. */
       readonly exited: boolean;
+    }
+  /** An earlier gateway process started it: watch its process and prove that it is ready. */
+  | {
+      readonly kind: 'replica.adopt';
+      readonly replica: ReplicaRef;
+      readonly model: string;
+      readonly endpoint: Endpoint;
     }
   /** Look after a ready replica from now on (health, counters) … */
   | { readonly kind: 'replica.watch'; readonly replica: ReplicaRef; readonly model: string }

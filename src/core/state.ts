@@ -4,6 +4,7 @@
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { Deadlines } from './deadlines.ts';
+import type { Ring } from './ring.ts';
 import type { TicketQueue } from './admission/queue.ts';
 import type { RetryWindow } from './admission/retry-budget.ts';
 import type { DriverKind, FleetSettings, ModelSettings } from './settings.ts';
@@ -48,13 +49,13 @@ export interface Replica {
   readonly driver: DriverKind;
   readonly specHash: string;
   readonly configVersion: number;
+  /** From SIGTERM to verified gone, as configured when it was made. */
+  readonly stopTimeout: Milliseconds;
   phase: ReplicaPhase;
   /** Devices with the bytes promised on each; empty when it takes no device memory. */
   readonly reservations: ReadonlyMap<string, Bytes>;
   port: number | null;
   endpoint: Endpoint | null;
-  /** Replicas that must be gone before this one may launch. Only in `reserved`. */
-  readonly waitsFor: Set<string>;
   readonly leases: Set<string>;
   readonly createdAt: Milliseconds;
   launchedAt: Milliseconds | null;
@@ -65,8 +66,8 @@ export interface Replica {
   /** Start detail, as reported by the shell. */
   progress: { readonly phase: string; readonly fraction: number | null } | null;
   readonly adopted: boolean;
-  /** A launch effect is out and no end was reported: the driver may hold something. */
-  launched: boolean;
+  /** The process is known to be gone. */
+  exited: boolean;
   /** The stop effect is out. */
   stopSent: boolean;
   health: { refusedInRow: number; slowInRow: number; quietSince: Milliseconds | null };
@@ -84,9 +85,9 @@ export interface Ticket {
   readonly configVersion: number;
   /** True once it came back from a replica that was going down: this happens once. */
   returned: boolean;
-  /** Time spent waiting for starts so far, for `x-vgw-cold-start-ms`. */
-  arrivedColdClock: Milliseconds;
-  arrivedQueueClock: Milliseconds;
+  /** The model's two clocks when it arrived. */
+  readonly coldClockAtArrival: Milliseconds;
+  readonly queueClockAtArrival: Milliseconds;
 }
 
 /** The right to use one replica for one request until the last byte. Same id as its ticket. */
@@ -128,12 +129,16 @@ export interface Model {
   readonly coldClock: PausableClock;
   /** Since when it has waiting tickets and no place; null when placed or without demand. */
   unplacedSince: Milliseconds | null;
+  /** Why it waits, in words. */
+  waitingFor: string | null;
+  /** Why it last could not be placed at all, in words. */
+  lastPlanFailure: string | null;
   pinned: boolean;
   /** An operator asked for it; the start goes on without tickets. */
   loadRequested: boolean;
   /** A port was taken by a stranger: one more start, without back-off. */
   portRetryUsed: boolean;
-  /** Completion times, for Retry-After. */
+  /** How fast its leases end, for Retry-After. */
   readonly drainRate: { perSecond: number; lastAt: Milliseconds | null };
   readonly retries: RetryWindow;
 }
@@ -160,7 +165,11 @@ export interface FleetState {
   readonly tickets: Map<string, Ticket>;
   readonly leases: Map<string, Lease>;
   /** Models with waiting tickets and a free slot, in turn order. */
-  readonly grantable: Set<string>;
+  readonly grantable: Ring<string>;
+  /** Models without a place that have demand, longest waiting first. */
+  readonly unplaced: Ring<string>;
+  /** Models that lost their replica in this step and may want another. */
+  readonly orphaned: Set<string>;
   /** Operations that wait for their devices, oldest first. */
   readonly gateQueue: GateRequest[];
   readonly ports: Set<number>;
@@ -168,7 +177,7 @@ export interface FleetState {
   readonly deadlines: Deadlines;
   readonly retries: RetryWindow;
   readonly counters: FleetCounters;
-  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds } | null;
+  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds; done: boolean } | null;
 }
 
 export interface GateRequest {
@@ -187,6 +196,7 @@ export interface FleetCounters {
   returned: number;
   starts: number;
   startsFailed: number;
+  stops: number;
   evictions: number;
   fences: number;
   staleResults: number;

@@ -1,0 +1,71 @@
+/**
+ * The waiting tickets of one model: round-robin over key ids, first come first served within one, every operation in
+ * constant time. The bound is admission's business, not the queue's.
+ */
+import { Ring } from '../ring.ts';
+import type { Ticket } from '../state.ts';
+
+export class TicketQueue {
+  readonly #lanes = new Map<string, Ring<Ticket>>();
+  /** Key ids with waiting tickets, in turn order. */
+  readonly #turns = new Ring<string>();
+  readonly #arrivals = new Ring<Ticket>();
+
+  get size(): number {
+    return this.#arrivals.size;
+  }
+
+  push(ticket: Ticket): void {
+    this.#lane(ticket.keyId).add(ticket);
+    this.#turns.add(ticket.keyId);
+    this.#arrivals.add(ticket);
+  }
+
+  /** Back to the head: its place was never given away. */
+  pushFirst(ticket: Ticket): void {
+    this.#lane(ticket.keyId).addFirst(ticket);
+    this.#turns.delete(ticket.keyId);
+    this.#turns.addFirst(ticket.keyId);
+    this.#arrivals.addFirst(ticket);
+  }
+
+  /** Takes the next ticket in turn. */
+  shift(): Ticket | undefined {
+    const keyId = this.#turns.first();
+    if (keyId === undefined) return undefined;
+    const ticket = this.#lanes.get(keyId)?.first();
+    if (!ticket) return undefined;
+    this.#turns.rotate();
+    this.delete(ticket);
+    return ticket;
+  }
+
+  delete(ticket: Ticket): boolean {
+    if (!this.#arrivals.delete(ticket)) return false;
+    const lane = this.#lanes.get(ticket.keyId);
+    lane?.delete(ticket);
+    if (lane?.size === 0) {
+      this.#lanes.delete(ticket.keyId);
+      this.#turns.delete(ticket.keyId);
+    }
+    return true;
+  }
+
+  /** The one that has waited longest. */
+  oldest(): Ticket | undefined {
+    return this.#arrivals.first();
+  }
+
+  /** In order of arrival. */
+  [Symbol.iterator](): IterableIterator<Ticket> {
+    return this.#arrivals[Symbol.iterator]();
+  }
+
+  #lane(keyId: string): Ring<Ticket> {
+    const known = this.#lanes.get(keyId);
+    if (known) return known;
+    const lane = new Ring<Ticket>();
+    this.#lanes.set(keyId, lane);
+    return lane;
+  }
+}

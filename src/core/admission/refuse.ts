@@ -1,0 +1,54 @@
+/** The end of a ticket that gets no lease. */
+import { gatewayError, type GatewayError } from '../../errors.ts';
+import { syncQueueDeadline } from '../lifecycle/clocks.ts';
+import type { Run } from '../run.ts';
+import type { Model, Ticket } from '../state.ts';
+import { syncGrantable } from './dispatch.ts';
+import { clampRetryAfter } from './retry-after.ts';
+
+/** Takes the ticket out of every list; the caller says how it ended. */
+export function removeTicket(run: Run, model: Model, ticket: Ticket): void {
+  const wasOldest = model.queue.oldest() === ticket;
+  model.queue.delete(ticket);
+  run.state.tickets.delete(ticket.id);
+  if (ticket.patienceUntil !== null) run.state.deadlines.delete(`patience:${ticket.id}`);
+  if (wasOldest) syncQueueDeadline(run, model);
+  syncGrantable(run, model);
+}
+
+export function refuse(run: Run, model: Model, ticket: Ticket, error: GatewayError): void {
+  removeTicket(run, model, ticket);
+  run.state.counters.refused += 1;
+  run.effects.push({ kind: 'ticket.refused', id: ticket.id, error });
+}
+
+export function refuseAll(run: Run, model: Model, error: GatewayError): void {
+  for (const ticket of model.queue) refuse(run, model, ticket, error);
+}
+
+export function startFailedError(run: Run, model: Model): GatewayError {
+  const failure = model.lastFailure;
+  const rest = model.backoff.until === null ? 0 : model.backoff.until - run.now;
+  return gatewayError(
+    'model_start_failed',
+    `Model '${model.name}' could not be started: ${failure?.message ?? 'unknown reason'}`,
+    {
+      cause: failure?.cause ?? 'crashed',
+      retryAfterMs: clampRetryAfter(rest),
+    },
+  );
+}
+
+export function backingOffError(run: Run, model: Model): GatewayError {
+  const failure = model.lastFailure;
+  const rest = model.backoff.until === null ? 0 : model.backoff.until - run.now;
+  const again = `The next attempt is possible in ${Math.max(1, Math.ceil(rest / 1000))} s.`;
+  return gatewayError(
+    'model_backing_off',
+    `Model '${model.name}' failed to start before: ${failure?.message ?? 'its engine died'} ${again}`,
+    {
+      cause: failure?.cause ?? 'crashed',
+      retryAfterMs: clampRetryAfter(rest),
+    },
+  );
+}

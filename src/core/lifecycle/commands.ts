@@ -1,0 +1,100 @@
+/** What operators ask for: load, unload, pin; and a new configuration. */
+import { gatewayError } from '../../errors.ts';
+import { refuseAll } from '../admission/refuse.ts';
+import { syncGrantable } from '../admission/dispatch.ts';
+import { newDevice, newModel } from '../fleet.ts';
+import { currentOf, decide, type Run } from '../run.ts';
+import type { FleetSettings } from '../settings.ts';
+import type { Model, StopReason } from '../state.ts';
+import { armIdle } from './idle.ts';
+import { forgetPlace, place } from './scaling.ts';
+import { drain, stopNow, withdraw } from './stop.ts';
+
+export function load(run: Run, model: Model): void {
+  if (model.current !== null) return;
+  model.loadRequested = true;
+  model.lastPlanFailure = null;
+  // An operator's word ends the rest.
+  model.backoff.until = null;
+  run.state.deadlines.delete(`backoff:${model.name}`);
+  place(run, model);
+}
+
+export function unload(run: Run, model: Model, reason: Extract<StopReason, 'unload' | 'reload'>): void {
+  model.loadRequested = false;
+  const replica = currentOf(run.state, model);
+  if (!replica) {
+    forgetPlace(run, model);
+    return;
+  }
+  decide(
+    run,
+    'replica.unloaded',
+    { model: model.name, replica: replica.id },
+    reason === 'unload' ? 'An operator asked for it.' : 'Its configuration changed.',
+  );
+  if (replica.phase === 'reserved') withdraw(run, replica, 'Unloaded before it was launched.');
+  else if (replica.phase === 'starting') stopNow(run, replica, reason);
+  else drain(run, replica, reason);
+  run.capacityChanged = true;
+}
+
+export function pin(run: Run, model: Model, pinned: boolean): void {
+  if (model.pinned !== pinned) {
+    model.pinned = pinned;
+    const names = [...run.state.models.values()].filter((other) => other.pinned).map((other) => other.name);
+    run.effects.push({ kind: 'pins.changed', pinned: names });
+    decide(run, pinned ? 'model.pinned' : 'model.unpinned', { model: model.name }, 'An operator asked for it.');
+  }
+  const replica = currentOf(run.state, model);
+  if (pinned && !replica) load(run, model);
+  if (replica) armIdle(run, replica);
+  run.capacityChanged = true;
+}
+
+/** Tickets and leases keep what they were admitted under; only what is decided next follows the new settings. */
+export function replaceSettings(run: Run, settings: FleetSettings): void {
+  const { state } = run;
+  state.settings = settings;
+  for (const device of settings.devices) {
+    const known = state.devices.get(device.id);
+    if (known)
+      Object.assign(known, {
+        totalBytes: device.totalBytes,
+        budgetBytes: device.budgetBytes,
+        pool: device.pool,
+        uuid: device.uuid,
+      });
+    else state.devices.set(device.id, newDevice(device));
+  }
+  for (const model of state.models.values()) {
+    const next = settings.models.get(model.name);
+    if (next) changeModel(run, model, next);
+    else removeModel(run, model);
+  }
+  for (const [name, model] of settings.models) {
+    if (!state.models.has(name)) state.models.set(name, newModel(model, run.now));
+  }
+  run.capacityChanged = true;
+}
+
+function changeModel(run: Run, model: Model, next: Model['settings']): void {
+  const changed = model.settings.specHash !== next.specHash;
+  model.settings = next;
+  if (changed) unload(run, model, 'reload');
+  const replica = currentOf(run.state, model);
+  if (replica) armIdle(run, replica);
+  syncGrantable(run, model);
+}
+
+function removeModel(run: Run, model: Model): void {
+  refuseAll(
+    run,
+    model,
+    gatewayError('model_not_found', `Model '${model.name}' was removed from the configuration.`, { param: 'model' }),
+  );
+  unload(run, model, 'reload');
+  forgetPlace(run, model);
+  for (const key of ['backoff', 'queue', 'turn', 'settle']) run.state.deadlines.delete(`${key}:${model.name}`);
+  run.state.models.delete(model.name);
+}

@@ -1,0 +1,40 @@
+/**
+ * Is a ready replica alive? `/health` alone proves nothing: a hung engine answers 200, and a busy one is slow. So: three
+ * refusals in a row, or three slow answers without any movement, or work in hand and no movement for `timeouts.stall`.
+ * Movement is a byte relayed, a token counted, or KV memory in use changed.
+ */
+import type { HealthReport } from '../events.ts';
+import type { Run } from '../run.ts';
+import type { Replica } from '../state.ts';
+import { crashed } from './exit.ts';
+
+export const HEALTH_STRIKES = 3;
+
+export function checked(run: Run, replica: Replica, report: HealthReport): void {
+  if (replica.phase !== 'ready') return;
+  const moved = report.bytesMoved || report.countersMoved === true;
+  const { health } = replica;
+  if (report.health === 'refused' || report.health === 'unavailable') health.refusedInRow += 1;
+  else health.refusedInRow = 0;
+  if (report.health === 'slow' && !moved) health.slowInRow += 1;
+  else health.slowInRow = 0;
+  if (moved || replica.leases.size === 0) health.quietSince = null;
+  else health.quietSince ??= run.now;
+
+  if (health.refusedInRow >= HEALTH_STRIKES) {
+    const what = report.health === 'refused' ? 'refused connections' : 'said that it is unavailable';
+    crashed(run, replica, 'unhealthy', `its health check ${what} ${HEALTH_STRIKES} times in a row.`);
+  } else if (health.slowInRow >= HEALTH_STRIKES) {
+    crashed(
+      run,
+      replica,
+      'unhealthy',
+      `its health check gave no answer ${HEALTH_STRIKES} times in a row and nothing moved.`,
+    );
+  } else if (health.quietSince !== null) {
+    const limit = run.state.models.get(replica.model)?.settings.stallTimeout ?? Infinity;
+    const quiet = run.now - health.quietSince;
+    if (quiet >= limit)
+      crashed(run, replica, 'stalled', `no byte and no token for ${Math.round(quiet / 1000)} s with requests in hand.`);
+  }
+}

@@ -1,0 +1,210 @@
+/** Demand becomes a replica: plan, reservation, eviction, launch; and goes away again when nobody wants it any more. */
+import { gatewayError } from '../../errors.ts';
+import { refuseAll } from '../admission/refuse.ts';
+import { isPinned } from '../memory/eviction.ts';
+import { explainPlan } from '../memory/explain.ts';
+import { bytesAreFree, capacity, committed } from '../memory/ledger.ts';
+import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
+import type { Bytes } from '../../units.ts';
+import { currentOf, decide, type Run } from '../run.ts';
+import type { Model, Replica } from '../state.ts';
+import { isBackingOff } from './backoff.ts';
+import { syncClocks } from './clocks.ts';
+import { launch, replicaFor } from './start.ts';
+import { requestGate, takeNext } from './start-gate.ts';
+import { beginStop, drain, stopNow, withdraw } from './stop.ts';
+import { syncTurnDeadline } from './turns.ts';
+
+/** Somebody wants it: a waiting ticket, an operator, or its own always_on. */
+export function isWanted(model: Model): boolean {
+  return model.queue.size > 0 || model.loadRequested || isPinned(model);
+}
+
+/** Finds a place for a model that has none, or notes that it waits for one, or refuses its tickets. */
+export function place(run: Run, model: Model): void {
+  const { state, now } = run;
+  if (model.current !== null || state.shutdown || model.settings.unstartable || isBackingOff(model, now)) return;
+  if (!isWanted(model)) {
+    forgetPlace(run, model);
+    return;
+  }
+  const plan = planIdle(state, model, now);
+  if (plan.kind === 'impossible') {
+    refuseForGood(run, model, plan);
+    return;
+  }
+  if (plan.kind === 'fits' && maysPass(run, model, plan.reservations)) {
+    reserve(run, model, plan, 'evicted');
+    return;
+  }
+  waitForPlace(run, model, plan);
+}
+
+function waitForPlace(run: Run, model: Model, plan: Plan): void {
+  const { state, now } = run;
+  const words =
+    plan.kind === 'fits'
+      ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
+      : explainPlan(model, plan);
+  if (model.unplacedSince === null) {
+    model.unplacedSince = now;
+    state.unplaced.add(model.name);
+    decide(run, 'model.waiting', { model: model.name }, words);
+    abandonUnwanted(run, model);
+  }
+  model.waitingFor = words;
+  if (plan.kind === 'wait' && plan.retryAt !== null) state.deadlines.set(`settle:${model.name}`, plan.retryAt);
+  syncTurnDeadline(run, model);
+}
+
+export function forgetPlace(run: Run, model: Model): void {
+  model.unplacedSince = null;
+  model.waitingFor = null;
+  run.state.unplaced.delete(model.name);
+  run.state.deadlines.delete(`turn:${model.name}`);
+  run.state.deadlines.delete(`settle:${model.name}`);
+}
+
+function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impossible' }>): void {
+  const words = explainPlan(model, plan);
+  decide(run, 'model.no_capacity', { model: model.name }, words, { missing_bytes: plan.shortage.missingBytes });
+  forgetPlace(run, model);
+  model.loadRequested = false;
+  model.lastPlanFailure = words;
+  refuseAll(run, model, gatewayError('no_capacity', words, { shouldRetry: !plan.never, retryAfterMs: 30_000 }));
+}
+
+/** A model may pass one that has waited longer only when that one would still fit beside it. */
+function maysPass(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): boolean {
+  if (reservations.size === 0) return true;
+  for (const name of run.state.unplaced) {
+    if (name === model.name) return true;
+    const ahead = run.state.models.get(name);
+    if (ahead && !wouldStillFit(run.state, ahead, reservations)) return false;
+  }
+  return true;
+}
+
+/** Bytes are promised in the same step as the decision; victims stop being routable in it too. */
+export function reserve(
+  run: Run,
+  model: Model,
+  plan: Extract<Plan, { kind: 'fits' }>,
+  reason: 'evicted' | 'turn',
+): void {
+  const { state, now } = run;
+  const replica = replicaFor(run, model, plan.reservations);
+  for (const id of plan.victims) {
+    const victim = state.replicas.get(id);
+    if (!victim) continue;
+    const busy = victim.leases.size > 0;
+    state.counters.evictions += 1;
+    if (busy) state.counters.fences += 1;
+    const words = busy
+      ? `It is fenced: model '${model.name}' has waited for its turn.`
+      : `It is idle and model '${model.name}' needs its memory.`;
+    decide(run, busy ? 'replica.fenced' : 'replica.evicted', { model: victim.model, replica: victim.id }, words, {
+      for: model.name,
+    });
+    drain(run, victim, busy ? 'turn' : reason);
+  }
+  forgetPlace(run, model);
+  model.current = replica.id;
+  state.replicas.set(replica.id, replica);
+  decide(run, 'replica.reserved', { model: model.name, replica: replica.id }, explainPlan(model, plan));
+  syncClocks(run, model);
+  requestGate(state, { replicaId: replica.id, operation: 'start', since: now });
+  run.capacityChanged = true;
+}
+
+/** Stops and starts whose gates are free begin. */
+export function pumpGate(run: Run): void {
+  for (;;) {
+    const next = takeNext(run.state, (replica) => bytesAreFree(run.state, replica));
+    if (!next) return;
+    if (next.request.operation === 'stop') beginStop(run, next.replica);
+    else launch(run, next.replica);
+  }
+}
+
+/** Looks again at all that wait, until nothing changes any more. */
+export function settle(run: Run): void {
+  while (run.capacityChanged) {
+    run.capacityChanged = false;
+    withdrawMisfits(run);
+    pumpGate(run);
+    for (const name of [...run.state.unplaced]) {
+      const model = run.state.models.get(name);
+      if (model?.unplacedSince !== null && model) place(run, model);
+    }
+    // A model may have lost its replica while its tickets wait.
+    for (const name of run.state.orphaned) {
+      run.state.orphaned.delete(name);
+      const model = run.state.models.get(name);
+      if (model && model.current === null && isWanted(model)) place(run, model);
+    }
+  }
+}
+
+/** Reservations that can no longer come true (a victim got stuck, others took memory) are planned anew. */
+function withdrawMisfits(run: Run): void {
+  const { state } = run;
+  for (const replica of state.replicas.values()) {
+    if (replica.phase !== 'reserved') continue;
+    for (const id of replica.reservations.keys()) {
+      const device = state.devices.get(id);
+      if (device && device.quarantine === null && committed(state, id) <= capacity(device)) continue;
+      withdraw(run, replica, `Its place on ${id} is gone; it is planned anew.`);
+      state.orphaned.add(replica.model);
+      break;
+    }
+  }
+}
+
+/** A waiting model takes back what a start without demand holds. */
+function abandonUnwanted(run: Run, forModel: Model): void {
+  for (const replica of run.state.replicas.values()) {
+    const model = run.state.models.get(replica.model);
+    if (!model || model === forModel || isWanted(model)) continue;
+    const shares = [...replica.reservations.keys()].some((id) => forModel.settings.deviceIds.includes(id));
+    if (shares) abandon(run, replica, forModel);
+  }
+}
+
+/** The last waiter left: a reservation goes back; a start goes on unless another model waits for those bytes. */
+export function considerAbandoned(run: Run, model: Model): void {
+  const { state } = run;
+  if (isWanted(model)) return;
+  if (model.unplacedSince !== null) {
+    forgetPlace(run, model);
+    run.capacityChanged = true;
+  }
+  const replica = currentOf(state, model);
+  if (!replica) return;
+  if (replica.phase === 'reserved') {
+    withdraw(run, replica, 'Nobody waits for it any more.');
+    return;
+  }
+  for (const name of state.unplaced) {
+    const waiting = state.models.get(name);
+    const shares = waiting && [...replica.reservations.keys()].some((id) => waiting.settings.deviceIds.includes(id));
+    if (shares) {
+      abandon(run, replica, waiting);
+      return;
+    }
+  }
+}
+
+function abandon(run: Run, replica: Replica, forModel: Model): void {
+  if (replica.phase === 'reserved') {
+    withdraw(run, replica, `Nobody waits for it any more and model '${forModel.name}' needs the memory.`);
+  } else if (replica.phase === 'starting') {
+    decide(
+      run,
+      'replica.abandoned',
+      { model: replica.model, replica: replica.id },
+      `Nobody waits for it any more and model '${forModel.name}' needs the memory.`,
+    );
+    stopNow(run, replica, 'abandoned');
+  }
+}

@@ -1,0 +1,69 @@
+/** The end: nothing new begins, what was accepted is finished in time or told so, engines leave or stay by policy. */
+import { gatewayError } from '../../errors.ts';
+import { refuseAll } from '../admission/refuse.ts';
+import type { Milliseconds } from '../../units.ts';
+import { currentOf, decide, type Run } from '../run.ts';
+import { forgetPlace } from './scaling.ts';
+import { beginStop, cutLeases, drain, stopNow, withdraw } from './stop.ts';
+
+const GOODBYE = gatewayError('shutting_down', 'The gateway is shutting down. Retry against its successor.', {
+  retryAfterMs: 1000,
+});
+
+export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): void {
+  const { state } = run;
+  if (state.shutdown) return;
+  state.shutdown = { keep, deadline, done: false };
+  decide(
+    run,
+    'gateway.draining',
+    {},
+    keep
+      ? 'Accepted requests are finished; engines stay for the next run.'
+      : 'Accepted requests are finished; then engines are stopped.',
+  );
+  state.deadlines.set('shutdown', deadline);
+  for (const model of state.models.values()) {
+    forgetPlace(run, model);
+    const current = currentOf(state, model);
+    // A start in progress may still serve those who wait for it; anything less will not come true.
+    if (current?.phase === 'reserved') withdraw(run, current, 'The gateway is shutting down.');
+    if (model.current === null) refuseAll(run, model, GOODBYE);
+  }
+}
+
+/** Time is over: whoever still waits or runs is told. */
+export function shutdownDue(run: Run): void {
+  for (const model of run.state.models.values()) refuseAll(run, model, GOODBYE);
+  for (const replica of run.state.replicas.values()) cutLeases(run, replica, GOODBYE);
+}
+
+/** After every step of a shutdown: what has no work left leaves; when nothing is left, it is done. */
+export function advanceShutdown(run: Run): void {
+  const { state } = run;
+  if (!state.shutdown || state.shutdown.done) return;
+  for (const model of state.models.values())
+    if (model.current === null && model.queue.size > 0) refuseAll(run, model, GOODBYE);
+  if (!state.shutdown.keep) stopWorkless(run);
+  const idle = state.tickets.size === 0 && state.leases.size === 0;
+  const gone = [...state.replicas.values()].every(
+    (replica) => replica.phase === 'zombie' || (state.shutdown?.keep === true && replica.phase !== 'stopping'),
+  );
+  if (!idle || !gone) return;
+  state.shutdown.done = true;
+  state.deadlines.delete('shutdown');
+  run.effects.push({ kind: 'shutdown.done' });
+}
+
+function stopWorkless(run: Run): void {
+  const { state } = run;
+  for (const replica of state.replicas.values()) {
+    const waiting = state.models.get(replica.model)?.queue.size ?? 0;
+    if (replica.leases.size > 0) continue;
+    if (replica.phase === 'reserved') withdraw(run, replica, 'The gateway is shutting down.');
+    else if (replica.phase === 'starting' && waiting === 0) stopNow(run, replica, 'shutdown');
+    else if (replica.phase === 'ready' && waiting === 0) drain(run, replica, 'shutdown');
+    // No start can be disturbed any more, so the gates need not be waited for.
+    if (replica.phase === 'draining') beginStop(run, replica);
+  }
+}

@@ -1,0 +1,212 @@
+/** From reservation to ready, or to one shared failure for everybody who waited. */
+import type { StartFailureCause } from '../../errors.ts';
+import { dispatch, syncGrantable } from '../admission/dispatch.ts';
+import { refuseAll, startFailedError } from '../admission/refuse.ts';
+import type { Bytes, Milliseconds } from '../../units.ts';
+import { isPinned } from '../memory/eviction.ts';
+import { decide, refOf, type Run } from '../run.ts';
+import type { Endpoint, FleetState, Model, Replica } from '../state.ts';
+import { backOff, forgetFailures, isBackingOff, recordFailure } from './backoff.ts';
+import { syncClocks } from './clocks.ts';
+import { armIdle } from './idle.ts';
+import { moveTo } from './replica.ts';
+import { releaseGate, takeGate } from './start-gate.ts';
+import { stopNow } from './stop.ts';
+import { syncTurnDeadlines } from './turns.ts';
+
+/** Letters and digits of a model name, for ids that become file and container names. */
+function slug(name: string): string {
+  return (
+    name
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 40) || 'model'
+  );
+}
+
+function freshId(run: Run, model: Model): string {
+  for (;;) {
+    const digits = Math.floor(run.random() * 0x100_0000)
+      .toString(16)
+      .padStart(6, '0');
+    const id = `${slug(model.name)}-${digits}`;
+    if (!run.state.replicas.has(id)) return id;
+  }
+}
+
+export function replicaFor(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): Replica {
+  model.generation += 1;
+  const { settings } = model;
+  return {
+    ...blank(run.now),
+    id: freshId(run, model),
+    generation: model.generation,
+    model: model.name,
+    driver: settings.driver,
+    specHash: settings.specHash,
+    configVersion: run.state.settings.version,
+    stopTimeout: settings.stopTimeout,
+    reservations,
+    adopted: false,
+  };
+}
+
+export function blank(
+  now: Milliseconds,
+): Omit<
+  Replica,
+  'id' | 'generation' | 'model' | 'driver' | 'specHash' | 'configVersion' | 'stopTimeout' | 'reservations' | 'adopted'
+> {
+  return {
+    phase: 'reserved',
+    port: null,
+    endpoint: null,
+    leases: new Set(),
+    createdAt: now,
+    launchedAt: null,
+    readyAt: null,
+    idleSince: now,
+    stopReason: null,
+    progress: null,
+    exited: false,
+    stopSent: false,
+    health: { refusedInRow: 0, slowInRow: 0, quietSince: null },
+  };
+}
+
+/** Its turn at the gate has come and its bytes are free. */
+export function launch(run: Run, replica: Replica): void {
+  const { state, now } = run;
+  const model = state.models.get(replica.model);
+  if (!model) return;
+  takeGate(state, replica);
+  moveTo(replica, 'starting');
+  replica.launchedAt = now;
+  state.counters.starts += 1;
+  if (model.settings.needsPort) {
+    replica.port = takePort(state);
+    if (replica.port === null) {
+      startFailed(run, replica, 'port_in_use', 'every port of drivers.process.port_range is taken.');
+      return;
+    }
+  }
+  state.deadlines.set(`start:${replica.id}`, now + model.settings.startTimeout);
+  state.deadlines.set(`stall:${replica.id}`, now + model.settings.startStallTimeout);
+  syncClocks(run, model);
+  decide(
+    run,
+    'replica.starting',
+    { model: model.name, replica: replica.id },
+    `${model.queue.size} request(s) wait for it.`,
+  );
+  run.effects.push({
+    kind: 'replica.launch',
+    replica: refOf(replica),
+    model: model.name,
+    specHash: replica.specHash,
+    reservations: replica.reservations,
+    port: replica.port,
+  });
+}
+
+/** The next port of the range that no replica holds; null when there is none. Ports go round, so that one just freed rests. */
+export function takePort(state: FleetState): number | null {
+  const { first, last } = state.settings.ports;
+  for (let tried = 0; tried <= last - first; tried += 1) {
+    const port = state.nextPort < first || state.nextPort > last ? first : state.nextPort;
+    state.nextPort = port + 1;
+    if (!state.ports.has(port)) {
+      state.ports.add(port);
+      return port;
+    }
+  }
+  return null;
+}
+
+export function launched(run: Run, replica: Replica, endpoint: Endpoint): void {
+  replica.endpoint = endpoint;
+  if (replica.phase === 'starting') progressed(run, replica, 'launched', null);
+}
+
+export function progressed(run: Run, replica: Replica, phase: string, fraction: number | null): void {
+  if (replica.phase !== 'starting') return;
+  replica.progress = { phase, fraction };
+  const model = run.state.models.get(replica.model);
+  if (model) run.state.deadlines.set(`stall:${replica.id}`, run.now + model.settings.startStallTimeout);
+}
+
+export function becameReady(run: Run, replica: Replica): void {
+  const { state, now } = run;
+  const model = state.models.get(replica.model);
+  if (replica.phase !== 'starting' || !model || model.current !== replica.id || replica.endpoint === null) return;
+  moveTo(replica, 'ready');
+  replica.readyAt = now;
+  replica.idleSince = now;
+  replica.progress = null;
+  state.deadlines.delete(`start:${replica.id}`);
+  state.deadlines.delete(`stall:${replica.id}`);
+  releaseGate(state, replica);
+  forgetFailures(run, model);
+  model.portRetryUsed = false;
+  model.loadRequested = false;
+  syncClocks(run, model);
+  const seconds = ((now - (replica.launchedAt ?? now)) / 1000).toFixed(1);
+  decide(
+    run,
+    'replica.ready',
+    { model: model.name, replica: replica.id },
+    replica.adopted ? 'It was running already and is ours: adopted.' : `Ready after ${seconds} s.`,
+  );
+  run.effects.push({ kind: 'replica.watch', replica: refOf(replica), model: model.name });
+  syncGrantable(run, model);
+  dispatch(run);
+  armIdle(run, replica);
+  syncTurnDeadlines(run);
+  run.capacityChanged = true;
+}
+
+/** One failure, one outcome for all waiters, one rest for the model. */
+export function startFailed(run: Run, replica: Replica, cause: StartFailureCause, message: string): void {
+  const { state } = run;
+  if (replica.phase !== 'starting') return;
+  const model = state.models.get(replica.model);
+  state.counters.startsFailed += 1;
+  stopNow(run, replica, 'start_failed');
+  if (!model) return;
+  recordFailure(run, model, cause, message);
+  decide(run, 'replica.start_failed', { model: model.name, replica: replica.id }, message, { cause });
+  if (cause === 'port_in_use' && !model.portRetryUsed && replica.port !== null) {
+    model.portRetryUsed = true;
+    state.orphaned.add(model.name);
+    return;
+  }
+  model.portRetryUsed = false;
+  backOff(run, model);
+  const failures = model.backoff.failures;
+  decide(run, 'model.backing_off', { model: model.name }, `Start failed ${failures} time(s) in a row; it rests.`, {
+    failures,
+  });
+  refuseAll(run, model, startFailedError(run, model));
+  if (!isPinned(model)) model.loadRequested = false;
+}
+
+export function startTimeOut(run: Run, replica: Replica, which: 'start' | 'stall'): void {
+  const model = run.state.models.get(replica.model);
+  const limit = which === 'start' ? model?.settings.startTimeout : model?.settings.startStallTimeout;
+  const seconds = Math.round((limit ?? 0) / 1000);
+  const phase = replica.progress?.phase ?? 'launch';
+  const message =
+    which === 'start'
+      ? `it was not ready within ${seconds} s (start_timeout); last phase: ${phase}.`
+      : `it showed no progress for ${seconds} s (start_stall_timeout); last phase: ${phase}.`;
+  startFailed(run, replica, 'start_timeout', message);
+}
+
+/** The rest is over: what still wants the model starts it. */
+export function backoffOver(run: Run, model: Model): void {
+  if (isBackingOff(model, run.now)) return;
+  model.backoff.until = null;
+  if (model.current === null) run.state.orphaned.add(model.name);
+  run.capacityChanged = true;
+}

@@ -1,0 +1,159 @@
+/** How a replica leaves: no new grants in this very step, its leases run out (or are cut), then the stop, then verified gone. */
+import { gatewayError, type GatewayError } from '../../errors.ts';
+import { syncGrantable } from '../admission/dispatch.ts';
+import { decide, refOf, type Run } from '../run.ts';
+import type { Replica, StopReason } from '../state.ts';
+import { syncClocks } from './clocks.ts';
+import { moveTo } from './replica.ts';
+import { leaveGateQueue, releaseGate, requestGate, takeGate } from './start-gate.ts';
+
+/** The model has no replica that is reserved, starting or ready any more. */
+export function detach(run: Run, replica: Replica): void {
+  const model = run.state.models.get(replica.model);
+  if (!model || model.current !== replica.id) return;
+  model.current = null;
+  if (model.queue.size > 0) run.state.orphaned.add(model.name);
+  syncClocks(run, model);
+  syncGrantable(run, model);
+}
+
+function forgetDeadlines(run: Run, replica: Replica): void {
+  for (const name of ['idle', 'start', 'stall', 'drain']) run.state.deadlines.delete(`${name}:${replica.id}`);
+}
+
+/** Ready → draining. Its leases may run for `drain_timeout`; without leases it stops now. */
+export function drain(run: Run, replica: Replica, reason: StopReason): void {
+  moveTo(replica, 'draining');
+  replica.stopReason = reason;
+  forgetDeadlines(run, replica);
+  run.effects.push({ kind: 'replica.unwatch', replica: refOf(replica) });
+  detach(run, replica);
+  run.capacityChanged = true;
+  if (replica.leases.size === 0) {
+    stopWhenQuiet(run, replica);
+    return;
+  }
+  run.state.deadlines.set(`drain:${replica.id}`, run.now + run.state.settings.limits.drainTimeout);
+}
+
+/** A lease of a replica that is leaving ended. */
+export function leaseLeft(run: Run, replica: Replica): void {
+  if (replica.phase === 'draining' && replica.leases.size === 0) stopWhenQuiet(run, replica);
+}
+
+export function drainTimeOut(run: Run, replica: Replica): void {
+  if (replica.phase !== 'draining') return;
+  const message = `The engine of model '${replica.model}' had to leave (${replica.stopReason ?? 'drain'}) and this request outlived limits.drain_timeout.`;
+  cutLeases(run, replica, gatewayError('drain_timeout', message));
+  stopWhenQuiet(run, replica);
+}
+
+export function cutLeases(run: Run, replica: Replica, error: GatewayError): void {
+  for (const id of replica.leases) {
+    const lease = run.state.leases.get(id);
+    if (!lease || lease.cut) continue;
+    lease.cut = true;
+    run.effects.push({ kind: 'lease.cut', id, error });
+  }
+}
+
+/** The stop signal frees memory, so it waits for the gates of its devices; at shutdown nothing starts, so it need not. */
+function stopWhenQuiet(run: Run, replica: Replica): void {
+  run.state.deadlines.delete(`drain:${replica.id}`);
+  requestGate(run.state, { replicaId: replica.id, operation: 'stop', since: run.now });
+  run.capacityChanged = true;
+}
+
+/** Its turn at the gate has come. */
+export function beginStop(run: Run, replica: Replica): void {
+  leaveGateQueue(run.state, replica.id);
+  takeGate(run.state, replica);
+  moveTo(replica, 'stopping');
+  sendStop(run, replica, false);
+}
+
+/** Starting or ready → stopping at once: it failed, died, hangs, or must not go on. Gates do not hold this back. */
+export function stopNow(run: Run, replica: Replica, reason: StopReason): void {
+  if (replica.phase === 'stopping' || replica.phase === 'zombie') return;
+  const starting = replica.phase === 'starting';
+  if (replica.phase === 'ready') run.effects.push({ kind: 'replica.unwatch', replica: refOf(replica) });
+  moveTo(replica, 'stopping');
+  replica.stopReason ??= reason;
+  forgetDeadlines(run, replica);
+  leaveGateQueue(run.state, replica.id);
+  detach(run, replica);
+  sendStop(run, replica, starting);
+  run.capacityChanged = true;
+}
+
+function sendStop(run: Run, replica: Replica, starting: boolean): void {
+  if (replica.stopSent) return;
+  replica.stopSent = true;
+  const model = run.state.models.get(replica.model);
+  run.effects.push({
+    kind: 'replica.stop',
+    replica: refOf(replica),
+    model: replica.model,
+    reason: replica.stopReason ?? 'unload',
+    timeout: model?.settings.stopTimeout ?? replica.stopTimeout,
+    starting,
+    exited: replica.exited,
+  });
+}
+
+/** Verified gone, memory back: only now are its bytes free. */
+export function stopped(run: Run, replica: Replica): void {
+  const { state } = run;
+  if (replica.phase === 'zombie') for (const id of replica.reservations.keys()) clearQuarantine(run, id, replica.id);
+  decide(
+    run,
+    'replica.gone',
+    { model: replica.model, replica: replica.id },
+    `Its engine has ended (${replica.stopReason ?? 'asked'}) and its memory is back.`,
+  );
+  remove(run, replica);
+  state.counters.stops += 1;
+}
+
+/** A reserved replica that was never launched: nothing to stop. */
+export function withdraw(run: Run, replica: Replica, why: string): void {
+  decide(run, 'replica.withdrawn', { model: replica.model, replica: replica.id }, why);
+  detach(run, replica);
+  remove(run, replica);
+}
+
+function remove(run: Run, replica: Replica): void {
+  const { state } = run;
+  forgetDeadlines(run, replica);
+  leaveGateQueue(state, replica.id);
+  releaseGate(state, replica);
+  if (replica.port !== null) state.ports.delete(replica.port);
+  state.replicas.delete(replica.id);
+  detach(run, replica);
+  run.capacityChanged = true;
+}
+
+export function stopFailed(run: Run, replica: Replica, detail: string): void {
+  if (replica.phase !== 'stopping') return;
+  moveTo(replica, 'zombie');
+  releaseGate(run.state, replica);
+  for (const id of replica.reservations.keys()) {
+    const device = run.state.devices.get(id);
+    if (device) device.quarantine = `replica ${replica.id}: ${detail}`;
+  }
+  decide(
+    run,
+    'replica.stuck',
+    { model: replica.model, replica: replica.id },
+    `It could not be seen to be gone (${detail}): its bytes stay promised and its devices take no start.`,
+  );
+  run.capacityChanged = true;
+}
+
+function clearQuarantine(run: Run, deviceId: string, replicaId: string): void {
+  const device = run.state.devices.get(deviceId);
+  const others = [...run.state.replicas.values()].some(
+    (replica) => replica.id !== replicaId && replica.phase === 'zombie' && replica.reservations.has(deviceId),
+  );
+  if (device && !others) device.quarantine = null;
+}

@@ -1,0 +1,149 @@
+/**
+ * step(state, event, context) → effects. The only writer of fleet state: synchronous, without clock, randomness of its own
+ * or IO. The same state, event and context give the same effects.
+ */
+import { patienceOver, queueTimeOut, ticketAbandoned, ticketArrived } from './admission/admit.ts';
+import { leaseReleased, leaseReturned, retryAsked } from './admission/lease.ts';
+import type { FleetEffect } from './effects.ts';
+import type { FleetEvent } from './events.ts';
+import { found } from './lifecycle/adopt.ts';
+import { backoffOver } from './lifecycle/start.ts';
+import { load, pin, replaceSettings, unload } from './lifecycle/commands.ts';
+import { exited } from './lifecycle/exit.ts';
+import { idleTimeOut } from './lifecycle/idle.ts';
+import { checked } from './lifecycle/liveness.ts';
+import { settle } from './lifecycle/scaling.ts';
+import { advanceShutdown, beginShutdown, shutdownDue } from './lifecycle/shutdown.ts';
+import { becameReady, launched, progressed, startFailed, startTimeOut } from './lifecycle/start.ts';
+import { drainTimeOut, stopFailed, stopped } from './lifecycle/stop.ts';
+import { turnDue } from './lifecycle/turns.ts';
+import { resolve, type Run, type StepContext } from './run.ts';
+import type { FleetState, Model, Replica } from './state.ts';
+
+export type { StepContext } from './run.ts';
+
+export function step(state: FleetState, event: FleetEvent, context: StepContext): readonly FleetEffect[] {
+  const run: Run = { state, now: context.now, random: context.random, effects: [], capacityChanged: false };
+  apply(run, event);
+  if (run.capacityChanged || state.orphaned.size > 0) {
+    run.capacityChanged = true;
+    settle(run);
+  }
+  if (state.shutdown) advanceShutdown(run);
+  return run.effects;
+}
+
+function apply(run: Run, event: FleetEvent): void {
+  switch (event.kind) {
+    case 'ticket.arrived':
+      return ticketArrived(run, event);
+    case 'ticket.abandoned':
+      return ticketAbandoned(run, event.id);
+    case 'lease.released':
+      return leaseReleased(run, event.id, event.outcome);
+    case 'lease.returned':
+      return leaseReturned(run, event.id);
+    case 'retry.asked':
+      return retryAsked(run, event.id);
+    case 'device.observed':
+      return deviceObserved(run, event);
+    case 'model.load':
+      return withModel(run, event.model, (model) => load(run, model));
+    case 'model.unload':
+      return withModel(run, event.model, (model) => unload(run, model, event.reason));
+    case 'model.pin':
+      return withModel(run, event.model, (model) => pin(run, model, event.pinned));
+    case 'settings.replaced':
+      return replaceSettings(run, event.settings);
+    case 'shutdown.begun':
+      return beginShutdown(run, event.keep, event.deadline);
+    case 'time.passed':
+      return timePassed(run);
+    case 'replica.found':
+      return found(run, event.found);
+    default:
+      return applyToReplica(run, event);
+  }
+}
+
+type ReplicaEvent = Extract<FleetEvent, { readonly replica: unknown }>;
+
+/** Results name the replica by id and generation: a stale one changes nothing. */
+function applyToReplica(run: Run, event: ReplicaEvent): void {
+  const replica = resolve(run, event.replica);
+  if (!replica) return;
+  switch (event.kind) {
+    case 'replica.launched':
+      return launched(run, replica, event.endpoint);
+    case 'replica.progressed':
+      return progressed(run, replica, event.phase, event.fraction);
+    case 'replica.ready':
+      return becameReady(run, replica);
+    case 'replica.start_failed':
+      return startFailed(run, replica, event.cause, event.message);
+    case 'replica.exited':
+      return exited(run, replica, event.detail, event.cause);
+    case 'replica.stopped':
+      return stopped(run, replica);
+    case 'replica.stop_failed':
+      return stopFailed(run, replica, event.detail);
+    case 'replica.checked':
+      return checked(run, replica, event.report);
+  }
+}
+
+function withModel(run: Run, name: string, act: (model: Model) => void): void {
+  const model = run.state.models.get(name);
+  if (model) act(model);
+}
+
+function deviceObserved(run: Run, event: Extract<FleetEvent, { kind: 'device.observed' }>): void {
+  const device = run.state.devices.get(event.id);
+  if (!device || (device.totalBytes === event.totalBytes && device.foreignBytes === event.foreignBytes)) return;
+  device.totalBytes = event.totalBytes;
+  device.foreignBytes = event.foreignBytes;
+  run.capacityChanged = true;
+}
+
+/** Everything that is due, in order of time. */
+function timePassed(run: Run): void {
+  for (;;) {
+    const key = run.state.deadlines.takeDue(run.now);
+    if (key === null) return;
+    const colon = key.indexOf(':');
+    due(run, colon < 0 ? key : key.slice(0, colon), key.slice(colon + 1));
+  }
+}
+
+function due(run: Run, kind: string, name: string): void {
+  const model = (): Model | undefined => run.state.models.get(name);
+  const replica = (): Replica | undefined => run.state.replicas.get(name);
+  switch (kind) {
+    case 'queue':
+      return on(model(), (it) => queueTimeOut(run, it));
+    case 'patience':
+      return patienceOver(run, name);
+    case 'turn':
+      return on(model(), (it) => turnDue(run, it));
+    case 'settle':
+      run.capacityChanged = true;
+      return;
+    case 'backoff':
+      return on(model(), (it) => backoffOver(run, it));
+    case 'start':
+    case 'stall':
+      return on(replica(), (it) => startTimeOut(run, it, kind));
+    case 'idle':
+      return on(replica(), (it) => idleTimeOut(run, it));
+    case 'drain':
+      return on(replica(), (it) => drainTimeOut(run, it));
+    case 'shutdown':
+      return shutdownDue(run);
+    default:
+      throw new Error(`unknown deadline: ${kind}`);
+  }
+}
+
+function on<T>(found: T | undefined, act: (it: T) => void): void {
+  if (found !== undefined) act(found);
+}
