@@ -12,7 +12,8 @@ export interface JournalEntry extends Decision {
 }
 
 /** How a command ended; with `wait` after its effect, without it after its decision. */
-export type CommandResult = { readonly ok: true; readonly state: string } | { readonly ok: false; readonly error: GatewayError };
+export type CommandResult =
+  { readonly ok: true; readonly state: string } | { readonly ok: false; readonly error: GatewayError };
 
 export interface CommandOptions {
   readonly wait: boolean;

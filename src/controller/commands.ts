@@ -1,0 +1,135 @@
+/** What the control plane asks: commands with an optional wait, the journal, logs and health, all over the one controller. */
+import type { FleetSnapshot } from '../core/snapshot.ts';
+import type { LogOptions } from '../drivers/driver.ts';
+import { gatewayError, type GatewayError } from '../errors.ts';
+import type { CommandOptions, CommandResult, FleetControl, JournalEntry } from './control.ts';
+import type { Controller } from './controller.ts';
+import type { ModelRuntimes } from './model-runtime.ts';
+
+export class Commands implements FleetControl {
+  readonly #controller: Controller;
+  readonly #runtimes: ModelRuntimes;
+  readonly #reasons: () => readonly string[];
+
+  /** `reasons`: why the gateway as a whole cannot take work, from its parts. */
+  constructor(controller: Controller, runtimes: ModelRuntimes, reasons: () => readonly string[]) {
+    this.#controller = controller;
+    this.#runtimes = runtimes;
+    this.#reasons = reasons;
+  }
+
+  snapshot(): FleetSnapshot {
+    return this.#controller.snapshot();
+  }
+
+  async load(model: string, options: CommandOptions): Promise<CommandResult> {
+    const refusal = this.#unstartable(model);
+    if (refusal) return { ok: false, error: refusal };
+    const seen = this.#controller.state.models.get(model)?.lastFailure?.at ?? null;
+    this.#controller.post({ kind: 'model.load', model });
+    return this.#until(model, options, (): CommandResult | null => {
+      const found = this.#controller.state.models.get(model);
+      if (!found) return { ok: false, error: notFound(model) };
+      if (this.#controller.modelState(model) === 'ready') return { ok: true, state: 'ready' };
+      if (found.current !== null || found.unplacedSince !== null) return null;
+      if (found.lastFailure && found.lastFailure.at !== seen) {
+        const { cause, message } = found.lastFailure;
+        return {
+          ok: false,
+          error: gatewayError('model_start_failed', `Model '${model}' could not be started: ${message}`, { cause }),
+        };
+      }
+      return {
+        ok: false,
+        error: gatewayError('no_capacity', found.lastPlanFailure ?? `Model '${model}' was not loaded.`),
+      };
+    });
+  }
+
+  async unload(model: string, options: CommandOptions): Promise<CommandResult> {
+    const before = this.#controller.state.models.get(model)?.current ?? null;
+    this.#controller.post({ kind: 'model.unload', model, reason: 'unload' });
+    return this.#until(model, options, (): CommandResult | null => {
+      if (before !== null && this.#controller.state.replicas.has(before)) return null;
+      return { ok: true, state: this.#controller.modelState(model) ?? 'cold' };
+    });
+  }
+
+  async pin(model: string, options: CommandOptions): Promise<CommandResult> {
+    const refusal = this.#unstartable(model);
+    if (refusal) return { ok: false, error: refusal };
+    this.#controller.post({ kind: 'model.pin', model, pinned: true });
+    return options.wait ? this.load(model, options) : this.#now(model);
+  }
+
+  async unpin(model: string): Promise<CommandResult> {
+    this.#controller.post({ kind: 'model.pin', model, pinned: false });
+    return this.#now(model);
+  }
+
+  subscribe(listener: (entry: JournalEntry) => void): Disposable {
+    return this.#controller.journal.subscribe(listener);
+  }
+
+  recent(): readonly JournalEntry[] {
+    return this.#controller.journal.recent();
+  }
+
+  logs(replicaId: string, options: LogOptions): AsyncIterable<string> | undefined {
+    const replica = this.#controller.state.replicas.get(replicaId);
+    if (!replica) return undefined;
+    const driver = this.#runtimes.of(replica.model)?.driver ?? this.#runtimes.driverOf(replica.driver);
+    return driver?.logs({ id: replica.id, generation: replica.generation }, options);
+  }
+
+  health(): { readonly ready: boolean; readonly reasons: readonly string[] } {
+    const reasons = [...this.#reasons()];
+    if (this.#controller.state.shutdown) reasons.push('the gateway is shutting down');
+    for (const device of this.#controller.state.devices.values()) {
+      if (device.quarantine !== null) reasons.push(`device ${device.id} takes no start: ${device.quarantine}`);
+    }
+    return { ready: this.#controller.state.shutdown === null && this.#reasons().length === 0, reasons };
+  }
+
+  #unstartable(model: string): GatewayError | null {
+    const found = this.#controller.state.models.get(model);
+    if (!found) return notFound(model);
+    if (!found.settings.unstartable) return null;
+    const { cause, message } = found.settings.unstartable;
+    return gatewayError('model_start_failed', `Model '${model}' cannot be started: ${message}`, {
+      cause,
+      shouldRetry: false,
+    });
+  }
+
+  #now(model: string): CommandResult {
+    return { ok: true, state: this.#controller.modelState(model) ?? 'cold' };
+  }
+
+  /** Looks after every decision whether the command has come to its end. */
+  #until(model: string, options: CommandOptions, look: () => CommandResult | null): Promise<CommandResult> {
+    const first = look();
+    if (first) return Promise.resolve(first);
+    if (!options.wait) return Promise.resolve(this.#now(model));
+    return new Promise((resolve) => {
+      const finish = (result: CommandResult): void => {
+        subscription[Symbol.dispose]();
+        options.signal.removeEventListener('abort', gone);
+        resolve(result);
+      };
+      const gone = (): void => finish(this.#now(model));
+      // A decision is told in the middle of a step's effects: look when they are all performed.
+      const subscription = this.#controller.journal.subscribe(() =>
+        queueMicrotask(() => {
+          const result = look();
+          if (result) finish(result);
+        }),
+      );
+      options.signal.addEventListener('abort', gone, { once: true });
+    });
+  }
+}
+
+function notFound(model: string): GatewayError {
+  return gatewayError('model_not_found', `Model '${model}' is not configured.`, { param: 'model' });
+}

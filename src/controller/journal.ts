@@ -1,0 +1,38 @@
+/** The last decisions, for `GET /gateway/events`, the log and tests. Bounded; nothing else remembers them. */
+import type { Decision } from '../core/effects.ts';
+import type { Clock } from '../platform/platform.ts';
+import type { Logger } from '../telemetry/telemetry.ts';
+import type { JournalEntry } from './control.ts';
+
+const KEPT = 1_000;
+
+export class Journal {
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #entries: JournalEntry[] = [];
+  readonly #listeners = new Set<(entry: JournalEntry) => void>();
+  #seq = 0;
+
+  constructor(clock: Clock, log: Logger) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  add(decision: Decision): void {
+    this.#seq += 1;
+    const entry: JournalEntry = { ...decision, seq: this.#seq, at: this.#clock.wall() };
+    this.#entries.push(entry);
+    if (this.#entries.length > KEPT) this.#entries.shift();
+    this.#log.info({ event: entry.kind, model: entry.model, replica: entry.replica, ...entry.detail }, entry.reason);
+    for (const listener of this.#listeners) listener(entry);
+  }
+
+  recent(): readonly JournalEntry[] {
+    return this.#entries.slice();
+  }
+
+  subscribe(listener: (entry: JournalEntry) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+}

@@ -1,0 +1,45 @@
+/** What the controller must know to run one model: its driver and its engine, bound to its configuration by gateway.ts. */
+import type { FoundReplica } from '../core/events.ts';
+import type { LaunchSpec } from '../core/launch.ts';
+import type { Endpoint, ReplicaRef } from '../core/state.ts';
+import type { Driver } from '../drivers/driver.ts';
+import type { EngineCounters, StartFailureVerdict } from '../engines/engine.ts';
+import type { Bytes } from '../units.ts';
+import type { Upstream } from './gate.ts';
+
+export interface LaunchRequest {
+  readonly replica: ReplicaRef;
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly port: number | null;
+}
+
+export interface ModelRuntime {
+  readonly driver: Driver;
+  /** null = any answer on the port proves it. */
+  readonly healthPath: string | null;
+  /** After health, `/v1/models` must list the served name: proof that the port is ours. */
+  readonly listsModels: boolean;
+  readonly servedName: string;
+  launchSpec(request: LaunchRequest): LaunchSpec;
+  upstream(replica: ReplicaRef, endpoint: Endpoint): Upstream;
+  /** For health, metrics and model list: the engine's own key. */
+  controlHeaders(replica: ReplicaRef): Readonly<Record<string, string>>;
+  readProgress(line: string): { readonly phase: string; readonly fraction: number | null } | null;
+  readCounters(metrics: string): EngineCounters | null;
+  classifyFailure(
+    lines: readonly string[],
+    exit: { readonly code: number | null; readonly signal: string | null },
+  ): StartFailureVerdict;
+}
+
+export interface ModelRuntimes {
+  /** Undefined for a model that is not configured any more. */
+  of(model: string): ModelRuntime | undefined;
+  /** A replica's driver, also when its model is gone from the configuration. */
+  driverOf(kind: string): Driver | undefined;
+  readonly drivers: readonly Driver[];
+  /** Why nothing that `list` found may be adopted (the secret was lost), or null. */
+  readonly adoptionBarred: string | null;
+}
+
+export type { FoundReplica };

@@ -1,0 +1,85 @@
+/** What the gateway keeps between runs in `state_dir`: who it is, what is pinned, and the lock against a second gateway. */
+import { join } from 'node:path';
+import type { Platform } from './platform.ts';
+
+/** Another gateway holds the folder: exit code 3. */
+export class StateDirHeld extends Error {
+  constructor(folder: string, pid: number) {
+    super(
+      `state_dir ${folder} is held by another gateway (pid ${pid}). Stop it, or give this one its own server.state_dir.`,
+    );
+    this.name = 'StateDirHeld';
+  }
+}
+
+export interface StateDir {
+  readonly folder: string;
+  /** Stays the same over restarts. */
+  readonly gatewayId: string;
+  readPins(): Promise<readonly string[]>;
+  writePins(models: readonly string[]): Promise<void>;
+  /** Gives the lock back. */
+  release(): Promise<void>;
+}
+
+interface Lock {
+  readonly pid: number;
+  readonly startTime: number;
+}
+
+export async function openStateDir(platform: Platform, folder: string, pid: number): Promise<StateDir> {
+  const { files } = platform;
+  await files.makeFolder(folder, 0o700);
+  const lockPath = join(folder, 'gateway.lock');
+  await takeLock(platform, folder, lockPath, pid);
+  const idPath = join(folder, 'gateway.id');
+  const known = (await files.readText(idPath))?.trim();
+  const gatewayId = known !== undefined && /^[0-9a-f]{12}$/.test(known) ? known : platform.random.hex(12);
+  if (gatewayId !== known) await files.writeAtomic(idPath, `${gatewayId}\n`);
+  const pinsPath = join(folder, 'pins.json');
+  return {
+    folder,
+    gatewayId,
+    readPins: async () => parsePins(await files.readText(pinsPath)),
+    writePins: (models) => files.writeAtomic(pinsPath, `${JSON.stringify(models)}\n`),
+    release: async () => {
+      const held = parseLock(await files.readText(lockPath));
+      if (held?.pid === pid) await files.remove(lockPath);
+    },
+  };
+}
+
+/** A lock of a process that is gone (or whose pid is another process by now) is taken over. */
+async function takeLock(platform: Platform, folder: string, path: string, pid: number): Promise<void> {
+  const held = parseLock(await platform.files.readText(path));
+  if (held && held.pid !== pid) {
+    const facts = await platform.subprocess.inspect(held.pid);
+    if (facts && facts.startTime === held.startTime && facts.state !== 'Z') throw new StateDirHeld(folder, held.pid);
+  }
+  const own = await platform.subprocess.inspect(pid);
+  const lock: Lock = { pid, startTime: own?.startTime ?? 0 };
+  await platform.files.writeAtomic(path, `${JSON.stringify(lock)}\n`);
+}
+
+function parseLock(text: string | undefined): Lock | undefined {
+  const value = parse(text);
+  if (typeof value !== 'object' || value === null || !('pid' in value) || !('startTime' in value)) return undefined;
+  return typeof value.pid === 'number' && typeof value.startTime === 'number'
+    ? { pid: value.pid, startTime: value.startTime }
+    : undefined;
+}
+
+function parsePins(text: string | undefined): readonly string[] {
+  const value = parse(text);
+  return Array.isArray(value) ? value.filter((name): name is string => typeof name === 'string') : [];
+}
+
+/** A file that does not parse counts as absent: it is a cache of what the operator can say again. */
+function parse(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
