@@ -114,7 +114,7 @@ describe('what a clone holds', () => {
 
   it('says of every dependency why it is there', () => {
     const listed = [...readSource('docs/dependencies.md').matchAll(/^\| `([^`]+)` +\| \S.{20,} \|$/gm)].map(
-      (row) => row[1],
+      (row) => row[1] ?? '',
     );
     expect(listed.sort()).toEqual(Object.keys(pins).sort());
   });
