@@ -1,0 +1,4 @@
+import type { Route } from './table.ts';
+export function responsesRoutes(..._: unknown[]): Route[] {
+  return [];
+}
