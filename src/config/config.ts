@@ -107,8 +107,15 @@ export interface Config {
   };
   readonly drivers: {
     readonly default: DriverKind;
-    readonly docker: Readonly<Record<string, unknown>> & { readonly socket: string; readonly network: string; readonly image: string };
-    readonly process: { readonly command: readonly string[]; readonly portRange: { readonly first: number; readonly last: number } };
+    readonly docker: Readonly<Record<string, unknown>> & {
+      readonly socket: string;
+      readonly network: string;
+      readonly image: string;
+    };
+    readonly process: {
+      readonly command: readonly string[];
+      readonly portRange: { readonly first: number; readonly last: number };
+    };
   };
   /** Pool name → device uuids (or ids of `devices.list`). */
   readonly pools: ReadonlyMap<string, readonly string[]>;

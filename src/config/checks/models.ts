@@ -1,0 +1,175 @@
+/** What one model's keys say about each other. */
+import type { ModelConfig } from '../config.ts';
+import { ownedFlags } from '../extra-args.ts';
+import { formatSize } from '../../units.ts';
+import { complain, isWritten, listsDevices, takesMemory, type CheckInput } from './check-input.ts';
+
+export function checkModels(input: CheckInput): void {
+  for (const model of input.config.models.values()) {
+    checkRepo(input, model);
+    checkArguments(input, model);
+    checkSharing(input, model);
+    checkLength(input, model);
+    checkUnused(input, model);
+    checkTimes(input, model);
+  }
+}
+
+function checkRepo(input: CheckInput, model: ModelConfig): void {
+  // With url or a whole command the repo is only a name there, and the model's own does.
+  if (!input.file || model.engine === 'openai-compatible' || model.driver === 'external') return;
+  if (isWritten(input, ['models', model.name, 'repo'])) return;
+  input.problems.inFile(
+    'error',
+    ['models', model.name, 'repo'],
+    'missing',
+    'is missing; allowed: a Hugging Face id such as meta-llama/Llama-3.1-8B-Instruct, or a path',
+    [['models', model.name]],
+  );
+}
+
+function checkArguments(input: CheckInput, model: ModelConfig): void {
+  if (model.engine !== 'vllm' || model.driver === 'external') {
+    if (model.extraArgs.length > 0 && isWritten(input, ['models', model.name, 'extra_args'])) {
+      const remedy = model.command === null ? 'the server is started by somebody else' : 'write them into command';
+      complain(
+        input,
+        'warning',
+        model.name,
+        ['extra_args'],
+        'unused',
+        `has no effect on engine ${model.engine}; ${remedy}`,
+      );
+    }
+    return;
+  }
+  for (const found of ownedFlags(model.extraArgs, input.config.memory.placementMode === 'budget')) {
+    complain(input, 'error', model.name, ['extra_args', found.index], 'owned_flag', found.message);
+  }
+}
+
+function checkSharing(input: CheckInput, model: ModelConfig): void {
+  if (model.colocate && model.tensorParallelSize > 1) {
+    complain(
+      input,
+      'error',
+      model.name,
+      ['colocate'],
+      'conflict',
+      `may not be true with tensor_parallel_size ${model.tensorParallelSize}; allowed: tensor_parallel_size 1, or colocate: false`,
+    );
+  }
+  const { colocateMaxShare, placementMode } = input.config.memory;
+  if (model.colocate && model.gpuMemoryUtilization > colocateMaxShare) {
+    complain(
+      input,
+      'warning',
+      model.name,
+      ['gpu_memory_utilization'],
+      'relation',
+      `${model.gpuMemoryUtilization} leaves little for the models it shares a GPU with; a co-located model should stay at or below memory.colocate_max_share, ${colocateMaxShare}`,
+    );
+  }
+  const { budgetFraction } = input.config.devices;
+  if (
+    placementMode === 'budget' &&
+    takesMemory(model) &&
+    /gguf/i.test(model.repo) &&
+    model.memory === null &&
+    model.gpuMemoryUtilization > budgetFraction
+  ) {
+    complain(
+      input,
+      'warning',
+      model.name,
+      ['gpu_memory_utilization'],
+      'relation',
+      `${model.gpuMemoryUtilization} is above devices.budget_fraction, ${budgetFraction}, and the size of a GGUF model is not known beforehand: it gets the budget only; lower it, or set memory`,
+    );
+  }
+}
+
+/** Without a bound on the context nobody knows how much KV cache a model takes. */
+function checkLength(input: CheckInput, model: ModelConfig): void {
+  const { devices, memory } = input.config;
+  const counts = takesMemory(model) && model.engine === 'vllm' && devices.probe !== 'none';
+  if (memory.placementMode !== 'budget' || !counts || model.maxModelLen > 0 || model.memory !== null) return;
+  const bytes = listsDevices(input)
+    ? Math.max(0, ...devices.list.map((device) => device.memory)) * devices.budgetFraction
+    : 0;
+  const cost =
+    bytes > 0 ? `the whole budget of a device, ${formatSize(Math.floor(bytes))}` : 'the whole budget of a device';
+  complain(
+    input,
+    'warning',
+    model.name,
+    ['max_model_len'],
+    'unbounded_length',
+    `0 means the native length of the model, which reserves ${cost}, so that no other model fits beside it; set max_model_len, or memory`,
+  );
+}
+
+function checkUnused(input: CheckInput, model: ModelConfig): void {
+  const unused = (key: string, reason: string): void => {
+    if (isWritten(input, ['models', model.name, key])) {
+      complain(input, 'warning', model.name, [key], 'unused', `has no effect: ${reason}`);
+    }
+  };
+  if (model.driver === 'external') {
+    for (const key of ['always_on', 'preload', 'inactivity_timeout', 'memory', 'devices', 'env']) {
+      unused(key, 'an external server is never started or stopped by the gateway');
+    }
+  }
+  if (model.driver !== 'docker') {
+    for (const key of ['image', 'volumes', 'shm_size'])
+      unused(key, `only the docker driver uses it; the driver is ${model.driver}`);
+  }
+  const devicesInEnvironment = ['CUDA_VISIBLE_DEVICES', 'NVIDIA_VISIBLE_DEVICES'].find((name) => name in model.env);
+  if (devicesInEnvironment !== undefined && input.config.devices.probe !== 'none') {
+    complain(
+      input,
+      'error',
+      model.name,
+      ['env', devicesInEnvironment],
+      'owned_variable',
+      'is set by the gateway, which chooses the devices; allowed: devices: [ID], or devices.probe: none for the whole gateway',
+    );
+  }
+}
+
+function checkTimes(input: CheckInput, model: ModelConfig): void {
+  if (model.startStallTimeout > model.startTimeout && isWritten(input, ['models', model.name, 'start_stall_timeout'])) {
+    complain(
+      input,
+      'warning',
+      model.name,
+      ['start_stall_timeout'],
+      'relation',
+      'is longer than start_timeout, which ends the start first',
+    );
+  }
+  if (
+    model.maxConcurrent > model.maxQueueSize &&
+    (isWritten(input, ['models', model.name, 'max_concurrent']) ||
+      isWritten(input, ['models', model.name, 'max_queue_size']))
+  ) {
+    complain(
+      input,
+      'warning',
+      model.name,
+      ['max_queue_size'],
+      'relation',
+      `${model.maxQueueSize} is smaller than max_concurrent, ${model.maxConcurrent}: a burst of one replica's size is refused`,
+    );
+  }
+  if (model.alwaysOn && model.inactivityTimeout > 0 && isWritten(input, ['models', model.name, 'inactivity_timeout'])) {
+    complain(
+      input,
+      'warning',
+      model.name,
+      ['inactivity_timeout'],
+      'relation',
+      'has no effect with always_on: true; remove one of the two',
+    );
+  }
+}

@@ -1,0 +1,210 @@
+/** The configuration in force, in the shape of a file: for `check`, the start-up log and /gateway/config. No secrets. */
+import type { Config, ConfigProblem, Keepalive, ModelConfig, Timeouts } from './config.ts';
+import type { LoadResult } from './load.ts';
+import { listenText } from './schema/address-reader.ts';
+import { exactSize } from './schema/spelling.ts';
+import { formatDuration } from '../units.ts';
+
+export const REDACTED = '***';
+
+const SECRET_NAME = /key|token|secret|passw|credential|auth/i;
+
+type Json = Record<string, unknown>;
+
+const size = (bytes: number | null): string | null => (bytes === null ? null : exactSize(bytes));
+
+const keepalive = (value: Keepalive): Json => ({
+  after: formatDuration(value.after),
+  every: formatDuration(value.every),
+});
+
+const timeouts = (value: Timeouts): Json => ({
+  connect: formatDuration(value.connect),
+  first_byte: formatDuration(value.firstByte),
+  between_chunks: formatDuration(value.betweenChunks),
+  total: formatDuration(value.total),
+  stall: formatDuration(value.stall),
+});
+
+/** Hides the value behind every name that sounds like a secret. */
+function redactMapping(values: Readonly<Record<string, string>>, all: boolean): Json {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, all || SECRET_NAME.test(name) ? REDACTED : value]),
+  );
+}
+
+/** `--hf-token X` and `--hf-token=X`. */
+function redactArguments(words: readonly string[]): readonly string[] {
+  return words.map((word, index) => {
+    const assigned = /^(-[^=]*)=/.exec(word);
+    if (assigned) return SECRET_NAME.test(assigned[1] ?? '') ? `${assigned[1] ?? ''}=${REDACTED}` : word;
+    const before = words[index - 1] ?? '';
+    const isValue = before.startsWith('-') && !before.includes('=') && !word.startsWith('-');
+    return isValue && SECRET_NAME.test(before) && !/tokens|tokenizer|author/i.test(before) ? REDACTED : word;
+  });
+}
+
+const isSecretBody = (name: string): boolean => /api[_-]?key|secret|password/i.test(name);
+
+function effectiveModel(model: ModelConfig): Json {
+  const defaults = [...model.requestDefaults].map(([name, text]) => [
+    name,
+    isSecretBody(name) ? REDACTED : (JSON.parse(text) as unknown),
+  ]);
+  const external =
+    model.driver === 'external'
+      ? {
+          url: model.url,
+          api_key: model.apiKey === null ? null : REDACTED,
+          headers: redactMapping(model.headers, true),
+        }
+      : {};
+  return {
+    repo: model.repo,
+    aliases: model.aliases,
+    driver: model.driver,
+    engine: model.engine,
+    ...external,
+    command: model.command === null ? null : redactArguments(model.command),
+    env: redactMapping(model.env, false),
+    image: model.image,
+    volumes: model.volumes,
+    shm_size: size(model.shmSize),
+    gpu_memory_utilization: model.gpuMemoryUtilization,
+    max_model_len: model.maxModelLen,
+    tensor_parallel_size: model.tensorParallelSize,
+    max_num_seqs: model.maxNumSeqs,
+    kv_reservation_seqs: model.kvReservationSeqs,
+    quantization: model.quantization,
+    dtype: model.dtype,
+    inactivity_timeout: formatDuration(model.inactivityTimeout),
+    always_on: model.alwaysOn,
+    preload: model.preload,
+    extra_args: redactArguments(model.extraArgs),
+    pool: model.pool,
+    colocate: model.colocate,
+    request_defaults: Object.fromEntries(defaults),
+    memory: size(model.memory),
+    devices: model.devices,
+    max_queue_size: model.maxQueueSize,
+    max_concurrent: model.maxConcurrent,
+    keepalive: keepalive(model.keepalive),
+    timeouts: timeouts(model.timeouts),
+    start_timeout: formatDuration(model.startTimeout),
+    start_stall_timeout: formatDuration(model.startStallTimeout),
+    stop_timeout: formatDuration(model.stopTimeout),
+    health_path: model.healthPath,
+    routes: model.routes,
+    description: model.description,
+    unlisted: model.unlisted,
+    metadata: model.metadata,
+  };
+}
+
+function effectiveServer(config: Config): Json {
+  const { server } = config;
+  return {
+    listen: listenText(server.listen),
+    admin_listen: server.adminListen === null ? null : listenText(server.adminListen),
+    allowed_hosts: server.allowedHosts,
+    cors_origins: server.corsOrigins,
+    max_body_size: exactSize(server.maxBodySize),
+    keepalive: keepalive(server.keepalive),
+    workers: 1,
+    shutdown_timeout: formatDuration(server.shutdownTimeout),
+    on_shutdown: server.onShutdown,
+    state_dir: server.stateDir,
+  };
+}
+
+function effectiveLimits(config: Config): Json {
+  const { limits } = config;
+  return {
+    max_queue_size: limits.maxQueueSize,
+    max_concurrent: limits.maxConcurrent,
+    max_models_concurrent: limits.maxModelsConcurrent,
+    max_in_flight: maxInFlight(config),
+    http_pool_size: maxInFlight(config),
+    queue_timeout: formatDuration(limits.queueTimeout),
+    max_turn: formatDuration(limits.maxTurn),
+    min_residency: formatDuration(limits.minResidency),
+    drain_timeout: formatDuration(limits.drainTimeout),
+    max_buffered_bytes: exactSize(limits.maxBufferedBytes),
+  };
+}
+
+/** Leases over all models: `max_concurrent` × `max_models_concurrent`. */
+export const maxInFlight = ({ limits }: Pick<Config, 'limits'>): number =>
+  limits.maxConcurrent * limits.maxModelsConcurrent;
+
+const snake = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+export function effectiveConfig(config: Config): Json {
+  const { auth, memory, devices, drivers } = config;
+  const open = auth.keys.length === 0;
+  const key = ({ id, roles, models }: { id: string; roles: readonly string[]; models: readonly string[] }): Json => ({
+    id,
+    key: REDACTED,
+    roles,
+    models,
+  });
+  return {
+    source: config.source,
+    server: effectiveServer(config),
+    log: { level: config.log.level, format: config.log.format },
+    limits: effectiveLimits(config),
+    timeouts: timeouts(config.timeouts),
+    retry: {
+      attempts: config.retry.attempts,
+      delay: formatDuration(config.retry.delay),
+      factor: config.retry.factor,
+      engine_down: config.retry.engineDown,
+    },
+    auth: open ? 'none' : { keys: auth.keys.map(key) },
+    admin_key: auth.adminKey === null ? null : REDACTED,
+    devices: {
+      probe: devices.probe,
+      command: devices.command,
+      list: devices.list.map(({ id, memory: bytes, uuid }) => ({ id, memory: exactSize(bytes), uuid })),
+      budget_fraction: devices.budgetFraction,
+    },
+    memory: {
+      placement_mode: memory.placementMode,
+      eviction: memory.eviction,
+      overhead_factor: memory.overheadFactor,
+      overhead: exactSize(memory.overhead),
+      colocate_margin: exactSize(memory.colocateMargin),
+      weight_overhead: memory.weightOverhead,
+      colocate_max_share: memory.colocateMaxShare,
+    },
+    drivers: {
+      default: drivers.default,
+      docker: Object.fromEntries(Object.entries(drivers.docker).map(([name, value]) => [snake(name), value])),
+      process: {
+        command: redactArguments(drivers.process.command),
+        port_range: `${drivers.process.portRange.first}-${drivers.process.portRange.last}`,
+      },
+    },
+    pools: Object.fromEntries(config.pools),
+    models: Object.fromEntries([...config.models].map(([name, model]) => [name, effectiveModel(model)])),
+  };
+}
+
+export interface CheckReport {
+  /** `check` may exit with 0. */
+  readonly ok: boolean;
+  readonly problems: readonly ConfigProblem[];
+  /** Null when an error forbids a start. */
+  readonly effective: Json | null;
+}
+
+/** What `check --json` prints: errors fail, with strict warnings too, notes never. */
+export function checkReport(result: LoadResult): CheckReport {
+  const fails = (problem: ConfigProblem): boolean =>
+    problem.severity === 'error' || (result.strict && problem.severity === 'warning');
+  return {
+    ok: !result.problems.some(fails),
+    problems: result.problems,
+    effective: result.config === null ? null : effectiveConfig(result.config),
+  };
+}
