@@ -1,0 +1,33 @@
+/** What the control plane is given. */
+import type { Access, RequestFacts } from '../auth/auth.ts';
+import type { Config } from '../config/config.ts';
+import type { FleetControl } from '../controller/control.ts';
+import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
+import type { ProxyStats } from '../telemetry/telemetry.ts';
+import type { Milliseconds } from '../units.ts';
+
+export interface AdminOptions {
+  readonly control: FleetControl;
+  /** The configuration in force: a reload replaces it, and the access rules with it. */
+  readonly config: () => Config;
+  readonly access: () => Access;
+  readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'meanStart'>;
+  readonly proxyStats: () => ProxyStats;
+  /** The platform's. */
+  readonly clock: {
+    monotonic(): Milliseconds;
+    wall(): Milliseconds;
+    after(delay: Milliseconds, run: () => void): Disposable;
+  };
+  readonly random: { hex(length: number): string };
+  readonly gateway: { readonly id: string; readonly version: string };
+}
+
+/** Facts of one request that its URL and headers do not hold; the listener knows them. */
+export interface Bindings {
+  readonly remoteAddress: string | undefined;
+  readonly headers: RequestFacts['headers'];
+  /** Name, value, name, value …, as received. */
+  readonly rawHeaders: readonly string[];
+  readonly loopbackListener: boolean;
+}

@@ -1,0 +1,34 @@
+/** Answers of the control plane: JSON, and errors in OpenAI's shape from the one table. */
+import { ERRORS } from '../errors.ts';
+import type { GatewayError } from '../errors.ts';
+import { MINUTE, SECOND } from '../units.ts';
+import type { ErrorAnswer } from './contract.ts';
+
+export function errorReply(error: GatewayError): Response {
+  const row = ERRORS[error.code];
+  const body: ErrorAnswer & { error: { cause?: string } } = {
+    error: {
+      message: error.message,
+      type: row.type,
+      param: error.param ?? null,
+      code: error.code,
+      ...(error.cause === undefined ? {} : { cause: error.cause }),
+    },
+  };
+  const headers = new Headers();
+  if (error.allow !== undefined) headers.set('allow', error.allow);
+  if (error.code === 'invalid_api_key') headers.set('www-authenticate', 'Bearer');
+  if (row.status === 503 || row.status === 429) {
+    const wait = Math.round(Math.min(MINUTE, Math.max(SECOND, error.retryAfterMs ?? SECOND)));
+    headers.set('retry-after', String(Math.ceil(wait / SECOND)));
+    headers.set('retry-after-ms', String(wait));
+  }
+  if (!(error.shouldRetry ?? row.retry)) headers.set('x-should-retry', 'false');
+  return jsonReply(body, row.status, headers);
+}
+
+export function jsonReply(body: unknown, status = 200, headers = new Headers()): Response {
+  headers.set('content-type', 'application/json');
+  headers.set('cache-control', 'no-store');
+  return new Response(JSON.stringify(body), { status, headers });
+}

@@ -1,0 +1,52 @@
+/** Routes that act: load, unload, pin and unpin a model. */
+import { gatewayError } from '../../errors.ts';
+import { COMMANDS } from '../contract.ts';
+import type { Command, CommandAnswer } from '../contract.ts';
+import type { AdminOptions } from '../options.ts';
+import { errorReply, jsonReply } from '../reply.ts';
+import { post } from '../routing.ts';
+import type { AdminContext, Route } from '../routing.ts';
+import { isTrue } from './follow.ts';
+
+const KNOWN_SHOWN = 20;
+
+export function commandRoutes(options: AdminOptions, closers: Set<() => void>): readonly Route[] {
+  return COMMANDS.map((command) =>
+    post(`/gateway/models/(?<name>.+)/${command}`, 'admin', (context, { name = '' }) =>
+      perform(context, options, closers, command, name),
+    ),
+  );
+}
+
+async function perform(
+  context: AdminContext,
+  { control, config }: AdminOptions,
+  closers: Set<() => void>,
+  command: Command,
+  name: string,
+): Promise<Response> {
+  const { models, aliases } = config();
+  const model = models.has(name) ? name : aliases.get(name);
+  if (model === undefined) {
+    const known = [...models.keys()].slice(0, KNOWN_SHOWN).join(', ');
+    const more = models.size > KNOWN_SHOWN ? ` and ${models.size - KNOWN_SHOWN} more` : '';
+    const message = `No model is called '${name.slice(0, 120)}'; there are: ${known || 'none'}${more}.`;
+    return errorReply(gatewayError('model_not_found', message, { param: 'model' }));
+  }
+  const wait = isTrue(context.req.query('wait'));
+  const leaving = new AbortController();
+  const leave = (): void => leaving.abort();
+  const { signal } = context.req.raw;
+  signal.addEventListener('abort', leave, { once: true });
+  closers.add(leave);
+  try {
+    const result = await control[command](model, { wait, signal: leaving.signal });
+    if (!result.ok) return errorReply(result.error);
+    const done = wait && !leaving.signal.aborted;
+    const answer: CommandAnswer = { model, command, state: result.state, done };
+    return jsonReply(answer, done ? 200 : 202);
+  } finally {
+    closers.delete(leave);
+    signal.removeEventListener('abort', leave);
+  }
+}

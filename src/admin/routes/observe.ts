@@ -1,0 +1,74 @@
+/** Routes that look: health, metrics, status, finished requests, the configuration. */
+import { allows } from '../../auth/access.ts';
+import { effectiveConfig } from '../../config/effective.ts';
+import { gatewayError } from '../../errors.ts';
+import type { RequestRecord } from '../../telemetry/telemetry.ts';
+import { isPrivileged } from '../app.ts';
+import type { ReadyAnswer, RequestAnswer } from '../contract.ts';
+import type { AdminOptions } from '../options.ts';
+import { staticFiles } from '../page.ts';
+import { errorReply, jsonReply } from '../reply.ts';
+import { get } from '../routing.ts';
+import type { Route } from '../routing.ts';
+import { readStatusFacts } from '../status-facts.ts';
+import { statusAnswerOf } from '../status.ts';
+import type { Milliseconds } from '../../units.ts';
+
+/** `startedAt`: when the gateway started, on the monotonic clock. */
+export function observingRoutes(options: AdminOptions, startedAt: Milliseconds): readonly Route[] {
+  return [
+    get('/healthz', 'open', () => jsonReply({ status: 'ok' })),
+    get('/readyz', 'open', () => readiness(options)),
+    get('/metrics', 'metrics', async () => {
+      const { contentType, text } = await options.telemetry.renderMetrics();
+      return new Response(text, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } });
+    }),
+    get('/gateway/status', 'metrics', (context) =>
+      jsonReply(statusAnswerOf(readStatusFacts(options, startedAt, isPrivileged(context, options)))),
+    ),
+    get('/gateway/requests/(?<id>.+)', 'inference', (context, { id = '' }) => {
+      const principal = context.get('principal');
+      const record = options.telemetry.requests.find(id, allows(principal, 'admin') ? null : principal.keyId);
+      if (record) return jsonReply(requestAnswerOf(record));
+      return errorReply(
+        gatewayError('route_not_found', 'No finished request of yours has this id (the last 1 000 are kept).'),
+      );
+    }),
+    get('/gateway/config', 'admin', () => jsonReply(effectiveConfig(options.config()))),
+    ...staticFiles(options.gateway.version).map((file) =>
+      get(file.path.replaceAll('.', '\\.'), 'open', () => new Response(file.body, { headers: file.headers })),
+    ),
+  ];
+}
+
+function readiness({ control }: AdminOptions): Response {
+  const { ready, reasons } = control.health();
+  const answer: ReadyAnswer = { status: ready ? 'ready' : 'not_ready', reasons: [...reasons] };
+  return jsonReply(answer, ready ? 200 : 503);
+}
+
+function requestAnswerOf(record: RequestRecord): RequestAnswer {
+  return {
+    id: record.id,
+    key_id: record.keyId,
+    method: record.method,
+    route: record.route,
+    model: record.model,
+    stream: record.stream,
+    status: record.status,
+    outcome: record.outcome,
+    code: record.code === '' ? null : record.code,
+    replica: record.replica,
+    started_at: new Date(record.startedAt).toISOString(),
+    duration_ms: record.durationMs,
+    first_byte_ms: record.firstByteMs,
+    queue_ms: record.queueMs,
+    cold_start_ms: record.coldStartMs,
+    added_ms: record.addedMs,
+    attempts: record.attempts,
+    bytes_in: record.bytesIn,
+    bytes_out: record.bytesOut,
+    prompt_tokens: record.promptTokens,
+    completion_tokens: record.completionTokens,
+  };
+}
