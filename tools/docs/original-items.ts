@@ -1,0 +1,148 @@
+/**
+ * What this gateway owes to its predecessor, a Python gateway with the same purpose: numbered behaviours that users of
+ * it rely on or missed. The numbers are stable and appear in test titles as `[item N]`.
+ */
+export interface Promised {
+  readonly id: string;
+  readonly behaviour: string;
+}
+
+const items = (rows: Readonly<Record<number, string>>): readonly Promised[] =>
+  Object.entries(rows).map(([id, behaviour]) => ({ id, behaviour }));
+
+export const CONFIGURATION_ITEMS = items({
+  1: 'A model file with `defaults`, `models` and `pools` is read; a key of the model wins over `defaults`, that over the environment.',
+  2: 'A key nobody knows refuses the start; the message names it and what would be allowed.',
+  3: 'No models, a blank `repo`, or an entry that is not a mapping refuses the start.',
+  4: 'Types and ranges are checked strictly; `true` is not a number, a list is not a mapping.',
+  5: 'Two models never share one list or mapping in memory.',
+  6: '`ALLOWED_MODELS_JSON` names the models when there is no file.',
+  7: 'An unusable `ALLOWED_MODELS_JSON` is a clear start-up error.',
+  17: 'Every number is checked; the message holds name, value and range.',
+  18: 'Settings that contradict each other are warned about.',
+  20: 'The effective configuration is logged and shown, without secrets.',
+  22: 'One repository may back several models, each with its own engine and queue.',
+  23: '`request_defaults` fill in absent fields; what the caller sent wins; `model` cannot be set there.',
+  25: 'A folder where a file is expected is named as such.',
+});
+
+export const ADMISSION_ITEMS = items({
+  26: 'Broken JSON, a body that is no object, a missing, unusable or unknown model: each its own 4xx, never a 500.',
+  27: 'The answer to an unknown model lists the known ones.',
+  28: 'Concurrency is limited per model; a stream holds its place until its last byte or the end of its client.',
+  29: 'A full queue answers 429 at once with depth, bound and `retry-after`, and changes no counter.',
+  30: 'After any mix of outcomes nothing waits and nothing is counted as waiting.',
+  31: 'A waiting request that is aborted gives its place back exactly once.',
+  32: 'A waiting request whose client left never reaches an engine.',
+  33: 'A client that leaves during a plain answer ends the work of the engine.',
+  34: 'A client that leaves during a stream ends the work of the engine and frees the slot.',
+  35: 'A thousand requests that finish, fail or leave at random bring every counter back to where it was.',
+  36: 'Waiting has a limit with its own status and code.',
+  37: 'Requests that wait for a cold model take no running slot from anybody.',
+  38: 'Load on one model does not slow down another one.',
+  39: 'Headers tell the depth and bounds of the queue, in one spelling, on answers and refusals.',
+});
+
+export const RELAY_ITEMS = items({
+  41: 'Method, path and query arrive unchanged; hop-by-hop headers do not; `model` in the body is the name the engine knows.',
+  42: 'Answers, streamed or not, show the model name that the client used.',
+  43: "An engine's error passes through with its status, its safe headers and its body.",
+  44: 'An error in answer to a streaming request keeps its status instead of turning into a 200.',
+  45: 'An engine that cannot be reached before the first byte of a stream is tried again, then reported with a proper status.',
+  46: 'The first byte of a stream is sent on as soon as it is there.',
+  47: 'Only failures to connect are tried again, three times with growing pauses; an HTTP status never is.',
+  48: 'A kept-alive connection that dies before any byte of the answer is replaced without the client noticing.',
+  49: 'Timeouts are 504, unreachable engines 502 or 503; no internal address appears in an answer.',
+  50: 'Binary, text and multipart bodies pass in both directions.',
+  51: 'Errors have one shape, with type and code.',
+  52: '`/v1/models` and `/v1/models/{id}` answer full objects with the state of each model.',
+  53: 'CORS preflights are answered when origins are configured; GET paths work.',
+  54: 'Only listed paths reach an engine; its control paths do not.',
+  55: 'A client’s credentials never reach an engine.',
+  56: 'A stream that moves is never cut for being long.',
+  57: 'Connecting and reading have separate limits, and no code path overrides them.',
+  58: 'A request id is taken or made, returned, logged and sent on.',
+});
+
+export const LIFECYCLE_ITEMS = items({
+  59: 'Any number of first requests at once starts one engine.',
+  60: 'Place and memory of a start are booked in the same step that decides it; two models never get the same name.',
+  61: 'Only a ready replica gets requests, and that is checked in the step that grants.',
+  62: 'A request that meets a stopping replica waits for, or starts, the next one.',
+  63: 'A model asked for while its engine stops starts again afterwards; no error, no second engine.',
+  64: 'A start that fails or is cancelled gives its reservation back.',
+  65: 'An engine whose start was called off is stopped, not forgotten.',
+  66: 'All who wait for a failed start get the same outcome; the model backs off for growing spans.',
+  67: 'The cause of a failed start reaches the client in short and the operator with the end of the log.',
+  68: 'A model in back-off makes nobody leave.',
+  70: 'A start has a limit; a hung one is ended and its device is free again.',
+  71: 'An engine that dies while ready is noticed; the next request starts a new one.',
+  72: 'Repeated crashes lead to back-off; an `always_on` model comes back by itself.',
+  73: 'A restarted gateway adopts its healthy engines and ends the rest.',
+  74: 'Shutdown stops admission, lets requests finish, then stops engines or leaves them, as configured.',
+  75: 'A drain waits up to a limit before it ends requests; stopping twice is stopping once.',
+  76: 'Who waits for a stop waits until the memory is free.',
+  78: 'A replica that has to leave gets no new request from the moment of the decision.',
+  79: 'An idle engine stops after the time of its model; 0 and `always_on` mean never.',
+  80: 'Idleness counts from the end of the last request and never while one runs.',
+  81: 'A start that lost its owner is found by that fact, not by a timer.',
+  82: 'Counts of running requests cannot leak, and no correction can hit live work.',
+  83: 'Starts on one device take turns, on different devices they run side by side, without deadlock.',
+  84: 'Waiting for a device is bounded and visible; one stuck device holds up nothing else.',
+  85: '`always_on` models are loaded at start; load, unload and pin are available by API.',
+});
+
+export const OPERATION_ITEMS = items({
+  135: 'Status shows devices, engines, queues and budgets from one moment.',
+  136: 'Status is fresh, and shows no secrets or addresses to those who may not see them.',
+  137: 'Liveness and readiness have endpoints; a gateway that is not ready says why.',
+  139: 'Log lines are structured and carry the request id; the level can change while running.',
+  141: 'API keys have roles and lists of models; the control plane is a surface of its own.',
+  142: 'Bodies, headers and slow clients have limits.',
+  148: 'Three models with 50 requests each: exact counters, over 90 % of connections reused, no leak.',
+  149: 'A burst of 1 000 requests: each is answered with 200 or 429, none with 5xx, none hangs.',
+  151: '`/v1/models` answers at once while engines start and stop.',
+  152: 'A step of the wall clock neither unloads nor keeps a model.',
+});
+
+export const ITEM_GROUPS: Readonly<Record<string, readonly Promised[]>> = {
+  Configuration: CONFIGURATION_ITEMS,
+  'Admission and queue': ADMISSION_ITEMS,
+  Relay: RELAY_ITEMS,
+  'Life of an engine': LIFECYCLE_ITEMS,
+  'Operation and scale': OPERATION_ITEMS,
+};
+
+export const SCENARIOS: readonly Promised[] = [
+  { id: 'A', behaviour: 'Fresh start: three models are asked for and come up independently.' },
+  { id: 'B', behaviour: 'A connection fails, a later attempt succeeds, the client sees one answer.' },
+  { id: 'C', behaviour: 'All attempts to connect fail: 503 with a reason.' },
+  { id: 'D', behaviour: 'An HTTP error of the engine is relayed and not tried again.' },
+  { id: 'E', behaviour: 'The queue is full: 429 at once.' },
+  { id: 'F', behaviour: 'An exception right after the grant leaks neither slot nor counter.' },
+  { id: 'G', behaviour: 'Three models with 50 requests each stay within the pool limit.' },
+];
+
+export const REQUIREMENTS: readonly Promised[] = [
+  {
+    id: 'S1',
+    behaviour:
+      'The three limits are read from the environment and validated; a bad value is named, defaulted and stays visible.',
+  },
+  { id: 'S2', behaviour: 'Connections are bounded by the product of the limits and all may be kept alive.' },
+  { id: 'S3', behaviour: 'Connect, first byte, between chunks and total are separate limits.' },
+  { id: 'S4', behaviour: 'Failures to connect are tried again, statuses never.' },
+  { id: 'S5', behaviour: 'An exhausted pool is not tried again; by construction it does not happen.' },
+  { id: 'S6', behaviour: 'Each model has its own concurrency and a bounded queue that answers 429 at once.' },
+  { id: 'S7', behaviour: 'Counters stay exact whatever is thrown or cancelled, at any point.' },
+  { id: 'S8', behaviour: 'A request waits for the cold start of its model; models start independently.' },
+  { id: 'S10', behaviour: 'Idle engines stop, without a race against a request that just arrives.' },
+  { id: 'S12', behaviour: 'The start-up log shows the whole effective configuration, without secrets.' },
+  { id: 'S13', behaviour: 'Errors have the shape of the API that was called.' },
+  { id: 'S14', behaviour: 'Settings are typed and bounded in one schema; there are no magic numbers.' },
+  { id: 'S15', behaviour: 'The scenarios A to G hold.' },
+  {
+    id: 'S16',
+    behaviour: 'Integration: 150 connections over three models with reuse measured; queue full; retry; disconnects.',
+  },
+];
