@@ -15,6 +15,8 @@ export interface LaunchRequest {
 
 export interface ModelRuntime {
   readonly driver: Driver;
+  /** A server that others run: its requests find out whether it is there. */
+  readonly readyAtOnce: boolean;
   /** null = any answer on the port proves it. */
   readonly healthPath: string | null;
   /** After health, `/v1/models` must list the served name: proof that the port is ours. */

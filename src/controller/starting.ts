@@ -45,6 +45,10 @@ export async function start(
     return;
   }
   post({ kind: 'replica.launched', replica, endpoint });
+  if (runtime.readyAtOnce) {
+    post({ kind: 'replica.ready', replica });
+    return;
+  }
   await prove(context, replica, endpoint);
 }
 

@@ -11,7 +11,8 @@ import { crashed } from './exit.ts';
 export const HEALTH_STRIKES = 3;
 
 export function checked(run: Run, replica: Replica, report: HealthReport): void {
-  if (replica.phase !== 'ready') return;
+  // A server that others run is not ours to end: its requests meet its failures themselves.
+  if (replica.phase !== 'ready' || replica.driver === 'external') return;
   const moved = report.bytesMoved || report.countersMoved === true;
   const { health } = replica;
   if (report.health === 'refused' || report.health === 'unavailable') health.refusedInRow += 1;
