@@ -49,7 +49,10 @@ const ZONES: Readonly<Record<string, Zone>> = {
     node: ['http'],
   },
   cli: { from: ['gateway.ts', 'admin/contract.ts', 'config', 'core', 'platform'], packages: ['commander'] },
+  // Translations and wiring that gateway.ts is made of.
   'fleet-settings.ts': { from: ['config', 'core'] },
+  'proxy-settings.ts': { from: ['config', 'proxy'] },
+  'model-runtimes.ts': { from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'telemetry'] },
   'gateway.ts': {
     from: [
       'core',

@@ -1,5 +1,5 @@
 /** A copy of the working tree as a fresh clone would be, and npm commands run in it as a user would run them. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -14,7 +14,7 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { ROOT } from './source-tree.ts';
+import { projectFiles, ROOT } from './source-tree.ts';
 
 export interface Command {
   /** Of the process that was spawned: npm's own, when npm was. */
@@ -36,12 +36,7 @@ export interface Clone extends Disposable {
 
 export function cloneWorkingTree(): Clone {
   const path = realpathSync(mkdtempSync(join(tmpdir(), 'vllm-gateway-clone-')));
-  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  });
-  for (const file of files.split('\0')) {
-    if (file === '' || !existsSync(join(ROOT, file))) continue;
+  for (const file of projectFiles()) {
     mkdirSync(dirname(join(path, file)), { recursive: true });
     cpSync(join(ROOT, file), join(path, file));
   }

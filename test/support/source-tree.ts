@@ -1,5 +1,6 @@
 /** Reads the project's own sources for the tests that watch over their structure. */
-import { readFileSync, readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, posix, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,6 +26,20 @@ export function filesUnder(under: string, endings: readonly string[] = ['.ts']):
     .filter((entry) => entry.isFile() && endings.some((ending) => entry.name.endsWith(ending)))
     .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
     .sort();
+}
+
+/** Files that git tracks or would track: what a clone holds. The clone may belong to another user than the one who tests. */
+export function projectFiles(): readonly string[] {
+  return execFileSync(
+    'git',
+    ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+    {
+      cwd: ROOT,
+      encoding: 'utf8',
+    },
+  )
+    .split('\0')
+    .filter((path) => path !== '' && existsSync(join(ROOT, path)));
 }
 
 export function readSource(path: string): string {
