@@ -2,8 +2,7 @@
 import type { ApiKey, Config, Role } from './config.ts';
 import { variable } from './environment.ts';
 import type { Environment } from './interpolate.ts';
-import type { Path, Problems } from './problems.ts';
-import type { FilePlaces } from './problems.ts';
+import type { FilePlaces, Path, Problems } from './problems.ts';
 import type { WrittenFile } from './schema/file.ts';
 import { quote } from './schema/scalar.ts';
 import type { SecretReader } from './secrets.ts';

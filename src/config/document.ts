@@ -50,7 +50,6 @@ const SYNTAX: Readonly<Record<string, string>> = {
   BAD_INDENT: 'the indentation does not match the lines around it',
   MISSING_CHAR: 'something is not closed or misses its ":"',
   UNEXPECTED_TOKEN: 'something stands here that YAML does not expect',
-  BAD_ALIAS: 'this alias (*name) has no anchor (&name) above it',
   TAG_RESOLVE_FAILED: 'this tag is not known; remove it: values have only YAML’s core types',
 };
 
@@ -71,7 +70,7 @@ export function parseFile(
       prettyErrors: false,
       uniqueKeys: false,
       version: '1.2',
-      logLevel: 'silent',
+      logLevel: 'error',
     });
   } catch {
     // The parser is recursive: what overflows its stack is nested beyond any meaning.
@@ -82,17 +81,7 @@ export function parseFile(
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
   };
-  for (const problem of [...document.errors, ...document.warnings]) {
-    const known = SYNTAX[problem.code];
-    const detail = problem.message.replaceAll(/\s+/g, ' ').trim();
-    found.atPlace(
-      source,
-      at(problem.pos[0]),
-      'invalid_yaml',
-      known === undefined ? `is not valid YAML: ${detail}` : `${known} (${detail})`,
-    );
-  }
-  if (document.errors.length > 0) return empty;
+  if (tellSyntax(document, at, source, found)) return empty;
   if (document.contents === null) {
     found.atPlace(
       source,
@@ -114,6 +103,38 @@ export function parseFile(
   }
   const root = new Converter(document, places, found, env, at).convert();
   return { source, root, place: (path, what) => places.place(path, what), names: (path) => places.orderOf(path) };
+}
+
+/** True when the text is no YAML that can be read. */
+function tellSyntax(
+  document: Document.Parsed,
+  at: (offset: number) => Place,
+  source: string,
+  found: Problems,
+): boolean {
+  const told = new Set<string>();
+  for (const problem of [...document.errors, ...document.warnings]) {
+    const detail = problem.message.replaceAll(/\s+/g, ' ').trim();
+    const unclosed = /^Flow (map|sequence)/.exec(detail)?.[1];
+    const known =
+      unclosed === undefined ? SYNTAX[problem.code] : `a "${unclosed === 'map' ? '{' : '['}" above is not closed`;
+    const message = known === undefined ? `is not valid YAML: ${detail}` : `${known} (${detail})`;
+    const key = `${problem.pos[0]} ${message}`;
+    if (!told.has(key)) found.atPlace(source, at(problem.pos[0]), 'invalid_yaml', message);
+    told.add(key);
+  }
+  const { version } = document.directives?.yaml ?? { version: '1.2' };
+  if (version !== '1.2') {
+    // YAML 1.1 reads `yes` and `012` differently: one dialect, or nobody knows what a file means.
+    found.atPlace(
+      source,
+      { line: 1, column: 1 },
+      'invalid_yaml',
+      `asks for YAML ${version}; allowed: YAML 1.2, without a %YAML line`,
+    );
+    return true;
+  }
+  return told.size > 0;
 }
 
 /** Fields whose text describes an engine launch. */
@@ -148,7 +169,7 @@ class Converter {
   }
 
   convert(): Readonly<Record<string, unknown>> | undefined {
-    const value = this.#value(this.#document.contents as Node | null, []);
+    const value = this.#value(this.#document.contents, []);
     return this.#tooMany ? undefined : (value as Readonly<Record<string, unknown>>);
   }
 
@@ -184,9 +205,14 @@ class Converter {
   }
 
   #alias(target: Node | undefined, path: Path): unknown {
-    if (target && this.#open.has(target)) {
+    if (!target) {
+      const message = 'this alias (*name) has no anchor (&name) above it';
+      this.#problems.inFile('error', path, 'invalid_yaml', message);
+      return undefined;
+    }
+    if (this.#open.has(target)) {
       this.#problems.inFile('error', path, 'invalid_yaml', 'this alias stands inside its own anchor');
-      return null;
+      return undefined;
     }
     return this.#value(target, path);
   }

@@ -1,4 +1,5 @@
-/** `extra_args` of vLLM: what a user may not pass, and how the rest meets what the gateway passes itself. */
+/** `extra_args` of vLLM: what a user may not pass, because the gateway passes it or depends on it. */
+import { flagName, isFlag } from './merge-args.ts';
 
 interface Owned {
   readonly flag: string;
@@ -64,23 +65,6 @@ const OWNED: readonly Owned[] = [
   },
 ];
 
-const SHORT_NAMES: Readonly<Record<string, string>> = {
-  '-q': '--quantization',
-  '-tp': '--tensor-parallel-size',
-  '-pp': '--pipeline-parallel-size',
-  '-dp': '--data-parallel-size',
-  '-O': '--optimization-level',
-  '-cc': '--compilation-config',
-};
-
-const isFlag = (argument: string): boolean => /^-{1,2}[A-Za-z]/.test(argument) || argument === '--';
-
-/** `--a_b=c` → `--a-b`; a value is cut off, and so is the inside of a JSON option (`--a.b`). */
-function nameOf(argument: string): string {
-  const cut = argument.split(/[=.]/, 1)[0] ?? argument;
-  return cut.startsWith('--') ? cut.replaceAll('_', '-') : cut;
-}
-
 /** How `name` spells `owned`: in full, abbreviated as argparse allows, or short. Undefined when it does not. */
 function spells(name: string, owned: Owned): 'full' | 'abbreviated' | 'short' | undefined {
   if (name.startsWith('--')) {
@@ -124,7 +108,7 @@ export function ownedFlags(extra: readonly string[], budget: boolean): readonly 
       });
       return;
     }
-    const name = nameOf(argument);
+    const name = flagName(argument);
     for (const owned of OWNED) {
       if (owned.budgetOnly === true && !budget) continue;
       const spelling = spells(name, owned);
@@ -136,29 +120,4 @@ export function ownedFlags(extra: readonly string[], budget: boolean): readonly 
     }
   });
   return found;
-}
-
-/** Canonical name of a flag, so that all its spellings meet: `-q`, `--quantization`, `--no-…`. */
-function canonical(argument: string): string {
-  const name = nameOf(argument);
-  const long = SHORT_NAMES[name] ?? name;
-  return long.startsWith('--no-') ? `--${long.slice('--no-'.length)}` : long;
-}
-
-/**
- * What the gateway passes, with the user's arguments behind it; a generated flag that the user passes too, in any
- * spelling, is left out together with its values, so that nothing is passed twice. Arguments before the first
- * generated flag (`serve REPO`) stay as they are.
- */
-export function mergeArgs(generated: readonly string[], extra: readonly string[]): readonly string[] {
-  const asked = extra.filter(isFlag).map(canonical);
-  const replaces = (name: string): boolean =>
-    asked.some((flag) => flag === name || (flag.length > 3 && name.startsWith(flag) && flag.startsWith('--')));
-  const kept: string[] = [];
-  let dropping = false;
-  for (const argument of generated) {
-    if (isFlag(argument)) dropping = replaces(canonical(argument));
-    if (!dropping) kept.push(argument);
-  }
-  return [...kept, ...extra];
 }

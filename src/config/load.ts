@@ -132,6 +132,7 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
     hasPools: pools.size > 0,
     secrets,
     problems,
+    isWritten: (path) => parsed?.place(path, 'key') !== undefined,
     near: (name, key) => [
       ['defaults', key],
       ['models', name],
@@ -202,7 +203,8 @@ function writtenModels(parts: Assembly): ReadonlyMap<string, WrittenModel> {
     (written.models !== undefined || parsed.root?.['models'] === undefined || parsed.root['models'] === null)
   ) {
     const message = `${parsed.place(['models'], 'key') ? 'is empty' : 'is missing'}; allowed: at least one model, such as {llama: {repo: meta-llama/Llama-3.1-8B-Instruct}}`;
-    if (!problems.list.some(({ path }) => path === 'models')) problems.atKey('error', ['models'], 'no_models', message);
+    if (!problems.list.some(({ path }) => path.startsWith('models')))
+      problems.atKey('error', ['models'], 'no_models', message);
   }
   return new Map(names.map((name) => [name, written.models?.[name] ?? {}]));
 }

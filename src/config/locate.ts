@@ -65,7 +65,7 @@ export async function locateFile(
   for (const candidate of candidates(flag, env)) {
     const path = absolute(cwd, candidate.path);
     const text = await readCandidate(candidate, path, files, problems);
-    if (text === 'absent') continue;
+    if (text === ABSENT) continue;
     return text === undefined
       ? { file: undefined, broken: true }
       : { file: { path: candidate.path, text }, broken: false };
@@ -73,9 +73,11 @@ export async function locateFile(
   return { file: undefined, broken: problems.refused };
 }
 
-function absent(candidate: Candidate, path: string, problems: Problems): 'absent' {
+const ABSENT = Symbol('absent');
+
+function absent(candidate: Candidate, path: string, problems: Problems): typeof ABSENT {
   const { named } = candidate;
-  if (named === null) return 'absent';
+  if (named === null) return ABSENT;
   const message = `names ${candidate.path}, which does not exist (looked for ${path})`;
   if (named.startsWith('--'))
     problems.inFlags(named, 'file_not_found', `${message}; give the path of a configuration file`);
@@ -86,16 +88,16 @@ function absent(candidate: Candidate, path: string, problems: Problems): 'absent
     const severity = candidate.path === ORIGINAL_FILE ? 'info' : 'warning';
     problems.inEnvironment(severity, named, 'file_not_found', `${message}; the next place is tried`);
   }
-  return 'absent';
+  return ABSENT;
 }
 
-/** `absent`: go on with the next place. Undefined: it is there and cannot be used, which was told. */
+/** ABSENT: go on with the next place. Undefined: it is there and cannot be used, which was told. */
 async function readCandidate(
   candidate: Candidate,
   path: string,
   files: ConfigFiles,
   problems: Problems,
-): Promise<string | 'absent' | undefined> {
+): Promise<string | typeof ABSENT | undefined> {
   const fault = (code: string, message: string, place?: Place): undefined => {
     problems.atPlace(candidate.path, place, code, message);
     return undefined;
@@ -109,7 +111,7 @@ async function readCandidate(
         'remove the folder, create the file, and start again';
       if (!candidate.folderFalls) return fault('is_folder', message);
       problems.atPlace(candidate.path, undefined, 'is_folder', `${message}; the next place is tried`, 'warning');
-      return 'absent';
+      return ABSENT;
     }
     if (stat.kind === 'other') return fault('not_a_file', 'is not a regular file; allowed: a YAML file');
     const bytes = await readAll(files, path);

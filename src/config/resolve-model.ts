@@ -23,6 +23,8 @@ export interface ModelContext {
   readonly hasPools: boolean;
   readonly secrets: SecretReader;
   readonly problems: Problems;
+  /** The file holds this key, be its value usable or not. */
+  isWritten(path: Path): boolean;
   /** Where a key of this model is written: in the model, else in defaults. */
   near(name: string, key: string): readonly Path[];
 }
@@ -115,11 +117,12 @@ function timeoutsOf(tiers: readonly WrittenTimeouts[], global: Timeouts): Timeou
 
 type Tiered = 'driver' | 'url' | 'command' | 'engine';
 
-/** 2 = the model itself says so, 1 = defaults do, 0 = nobody does. */
-function rank(name: Tiered, written: WrittenModel, context: ModelContext): number {
-  const own = written[name];
+/** 2 = the model itself says so, 1 = defaults do, 0 = nobody does. What was refused still says what was meant. */
+function rank(key: Tiered, name: string, written: WrittenModel, context: ModelContext): number {
+  const own = written[key];
   if (own !== undefined) return own === null ? 0 : 2;
-  return (context.defaults?.[name] ?? null) === null ? 0 : 1;
+  if (context.isWritten(['models', name, key])) return 2;
+  return (context.defaults?.[key] ?? null) !== null || context.isWritten(['defaults', key]) ? 1 : 0;
 }
 
 function kindOf(
@@ -128,9 +131,9 @@ function kindOf(
   values: Keysets,
   context: ModelContext,
 ): { driver: ModelConfig['driver']; engine: ModelConfig['engine'] } {
-  const url = rank('url', written, context);
-  const command = rank('command', written, context);
-  const said = rank('driver', written, context);
+  const url = rank('url', name, written, context);
+  const command = rank('command', name, written, context);
+  const said = rank('driver', name, written, context);
   const { problems } = context;
   const path = (key: string): Path => ['models', name, key];
   let driver = values.driver;

@@ -100,14 +100,14 @@ function unknownKey(path: Path, problems: Problems): void {
     return;
   }
   const known = knownKeys(path.slice(0, -1));
-  const elsewhere = didYouMean(name, known) === '' && path.length > 1 ? misplaced(name, path) : '';
-  problems.atKey(
-    'error',
-    path,
-    'unknown_key',
-    `unknown key${didYouMean(name, known) || elsewhere}; allowed here: ${known.join(', ')}`,
-  );
+  const near = didYouMean(name, known);
+  const elsewhere = near === '' && path.length > 1 ? misplaced(name, path) : '';
+  // With a good guess the long list of a model's keys would only hide it.
+  const allowed = near !== '' && known.length > MANY_KEYS ? '' : `; allowed here: ${known.join(', ')}`;
+  problems.atKey('error', path, 'unknown_key', `unknown key${elsewhere}${allowed}${near}`);
 }
+
+const MANY_KEYS = 15;
 
 /** The key exists, but in another section: indentation slips. */
 function misplaced(name: string, path: Path): string {
@@ -163,7 +163,11 @@ function without(tree: unknown, paths: readonly Path[]): unknown {
   const below = (step: string | number): Path[] =>
     paths.filter((path) => String(path[0]) === String(step)).map((path) => path.slice(1));
   if (Array.isArray(tree)) {
-    return tree.map((entry: unknown, index) => without(entry, below(index))).filter((entry) => entry !== undefined);
+    const kept = tree
+      .map((entry: unknown, index) => without(entry, below(index)))
+      .filter((entry) => entry !== undefined);
+    // A list of which nothing is left says nothing any more; it was not written empty.
+    return kept.length > 0 ? kept : undefined;
   }
   const copy = Object.create(null) as Record<string, unknown>;
   for (const [name, value] of Object.entries(tree)) {

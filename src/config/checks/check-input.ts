@@ -1,10 +1,9 @@
-import type { Config, ModelConfig } from '../config.ts';
+import type { Config, ModelConfig, Severity } from '../config.ts';
 import type { EnvironmentValues } from '../environment.ts';
 import type { Environment } from '../interpolate.ts';
 import type { FilePlaces, Path, Problems } from '../problems.ts';
 import type { WrittenFile } from '../schema/file.ts';
 import { LEGACY_VARIABLE } from '../legacy-models.ts';
-import type { Severity } from '../config.ts';
 
 /** What the checks of the whole look at: what holds, and what was written where. */
 export interface CheckInput {

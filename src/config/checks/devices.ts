@@ -66,8 +66,20 @@ function checkList(input: CheckInput): void {
 }
 
 function checkPools(input: CheckInput): void {
-  const { config, problems } = input;
+  const { config, problems, written } = input;
   const owner = new Map<string, string>();
+  if (
+    written.pools !== undefined &&
+    config.pools.size === 0 &&
+    !problems.list.some(({ path }) => path.startsWith('pools'))
+  ) {
+    problems.inFile(
+      'error',
+      ['pools'],
+      'not_allowed',
+      'is empty; allowed: at least one pool, such as {fast: [GPU-UUID]}, or no pools at all',
+    );
+  }
   const known = config.devices.list.flatMap(({ id, uuid }) => (uuid === null ? [id] : [id, uuid]));
   for (const [pool, members] of config.pools) {
     members.forEach((member, index) => {

@@ -1,18 +1,29 @@
 /** What one model's keys say about each other. */
 import type { ModelConfig } from '../config.ts';
 import { ownedFlags } from '../extra-args.ts';
+import { pathText } from '../schema/spelling.ts';
 import { formatSize } from '../../units.ts';
 import { complain, isWritten, listsDevices, takesMemory, type CheckInput } from './check-input.ts';
 
 export function checkModels(input: CheckInput): void {
   for (const model of input.config.models.values()) {
+    checkSharing(input, model);
+    checkTimes(input, model);
+    // Nobody knows what kind of model was meant: the rest would only be guesses.
+    if (kindIsBroken(input, model)) continue;
     checkRepo(input, model);
     checkArguments(input, model);
-    checkSharing(input, model);
     checkLength(input, model);
     checkUnused(input, model);
-    checkTimes(input, model);
   }
+}
+
+function kindIsBroken(input: CheckInput, model: ModelConfig): boolean {
+  const keys = ['driver', 'engine', 'url', 'command'].flatMap((key) => [
+    pathText(['models', model.name, key]),
+    pathText(['defaults', key]),
+  ]);
+  return input.problems.list.some(({ severity, path }) => severity === 'error' && keys.includes(path));
 }
 
 function checkRepo(input: CheckInput, model: ModelConfig): void {

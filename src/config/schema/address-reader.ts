@@ -1,6 +1,6 @@
 /** Readers of addresses: listeners, URLs, origins, host names, port ranges. */
 import { bad, good, type Reader } from './reader.ts';
-import { plainText, quote } from './scalar.ts';
+import { ownEntry, plainText, quote } from './scalar.ts';
 import { portNumber, text } from './text-reader.ts';
 
 export interface HostPort {
@@ -146,7 +146,8 @@ function checkRoute(value: string): string | undefined {
   for (const segment of value.toLowerCase().split('/')) {
     const name = segment.replaceAll('-', '_');
     const reason =
-      DENIED_SEGMENTS[name] ?? (/^reset_/.test(name) ? 'reset routes drop the cache of everyone' : undefined);
+      ownEntry(DENIED_SEGMENTS, name) ??
+      (name.startsWith('reset_') ? 'reset routes drop the cache of everyone' : undefined);
     if (reason !== undefined) return `may not be opened to clients: ${reason}`;
   }
   const first = value.toLowerCase().split('/')[1];

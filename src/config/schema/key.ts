@@ -67,7 +67,7 @@ export function inherited<T>(options: Omit<KeyOptions<T>, 'fallback'>): Key<T | 
     ...(options.fromEnv === undefined
       ? {}
       : { fromEnv: { ...options.fromEnv, show: (value: T | undefined): unknown => value } }),
-  } as KeyOptions<T | undefined>);
+  });
 }
 
 export function group<K extends Keys>(about: string, keys: K, required: readonly string[] = []): Group<K> {

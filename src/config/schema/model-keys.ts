@@ -4,6 +4,7 @@ import { healthPath, route, serverUrl } from './address-reader.ts';
 import { imageReader } from './docker-keys.ts';
 import { group, inherited, key, type Key } from './key.ts';
 import { choice, flag, fraction, nullable, size, span, wholeNumber, type Reader } from './reader.ts';
+import { ownEntry } from './scalar.ts';
 import { GPU_SHARE, LONGEST_START, MAX_QUEUE_SIZE, orAuto } from './sections.ts';
 import { identifier, json, list, mapping, scalarText, text } from './text-reader.ts';
 
@@ -20,7 +21,7 @@ function checkVariable(name: string): string | undefined {
   if (!/^[A-Za-z_]\w*$/.test(name)) {
     return `${JSON.stringify(name)} is not a variable name; allowed: letters, digits and "_", not beginning with a digit`;
   }
-  const reason = OWNED_VARIABLES[name];
+  const reason = ownEntry(OWNED_VARIABLES, name);
   return reason === undefined ? undefined : `${name} is set by the gateway: ${reason}; remove it`;
 }
 
@@ -50,8 +51,8 @@ function requestDefaults(): Reader<Readonly<Record<string, unknown>>> {
 }
 
 /** A list of arguments; text with blanks is one argument, as it would be in a process's argv. */
-const argumentList = list(scalarText('one argument, such as --enable-prefix-caching'));
-const commandLine = list(text({ what: 'a word of a command', verbatim: true }), { min: 1 });
+const argumentList = list(scalarText('one argument, such as --enable-prefix-caching'), { words: true });
+const commandLine = list(text({ what: 'one word of a command', verbatim: true }), { min: 1, words: true });
 const modelId = identifier('a name without control characters, up to 256 characters', 256);
 const name = (what: string): Reader<string> => identifier(what, 256);
 

@@ -1,7 +1,7 @@
 /** Readers: from what a file or variable holds to a typed value, or to the sentence that says what would be right. */
 import { formatDuration, parseDuration, parseSize, type Bytes, type Milliseconds, TIMER_MAX } from '../../units.ts';
 import { didYouMean } from '../suggest.ts';
-import { freeForm, numberFromText, plainText, quote, Substituted } from './scalar.ts';
+import { freeForm, numberFromText, ownEntry, plainText, quote, Substituted } from './scalar.ts';
 import { exactSize } from './spelling.ts';
 
 export interface Complaint {
@@ -106,7 +106,8 @@ const LONGEST: Milliseconds = 24 * 24 * 3_600_000;
 export function span(options: SpanOptions = {}): Reader<Milliseconds> {
   const min = options.min ?? 1;
   const max = Math.min(options.max ?? LONGEST, TIMER_MAX);
-  const range = options.clamp === true ? '' : `, from ${formatDuration(min)} to ${formatDuration(max)}`;
+  const range =
+    options.clamp === true ? '' : `, from ${formatDuration(min)} to ${max === LONGEST ? '24d' : formatDuration(max)}`;
   const zero = options.zero === undefined ? '' : `, or 0 = ${options.zero}`;
   const allows = `a duration such as 30s, 5m, 1h or 250ms (a bare number is seconds)${range}${zero}`;
   return {
@@ -177,7 +178,7 @@ export function size(options: SizeOptions = {}): Reader<Bytes> {
       }
       const number = typeof value === 'number' ? value : numberFromText(typeof value === 'string' ? value : '');
       if (number !== undefined && number >= 0 && options.bareIsMib !== true) {
-        return bad('wrong_type', `${number} has no unit; did you mean "${number}MiB"? Allowed: ${allows}`);
+        return bad('wrong_type', `${number} has no unit; allowed: ${allows}; write ${number}GiB or ${number}MiB`);
       }
       return bad('wrong_type', `${quote(value)} is not a size; allowed: ${allows}`);
     },
@@ -219,7 +220,7 @@ export function choice<const Word extends string>(
       const value = plainText(input);
       const found = words.find((word) => word === value);
       if (found !== undefined) return good(found);
-      const reason = typeof value === 'string' ? refused[value] : undefined;
+      const reason = typeof value === 'string' ? ownEntry(refused, value) : undefined;
       if (reason !== undefined) return bad('unsupported', `${quote(value)} ${reason}; allowed: ${allows}`);
       const hint = typeof value === 'string' ? didYouMean(value, words) : '';
       return bad('not_allowed', `${quote(value)} is not allowed; allowed: ${allows}${hint}`);

@@ -37,6 +37,11 @@ export function freeForm(value: Substituted): unknown {
   return numberFromText(text) ?? value.text;
 }
 
+/** A table's own entry: names come from files, and every object has a `constructor`. */
+export function ownEntry<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
 const LONGEST_QUOTE = 80;
 
 /** A value as shown in a message: one line, bounded, recognisable. */

@@ -3,7 +3,7 @@ import { GIB, HOUR, KIB, MIB, MINUTE, SECOND } from '../../units.ts';
 import { hostName, listenAddress, origin, portRange } from './address-reader.ts';
 import { group, inherited, key } from './key.ts';
 import { choice, flag, fraction, good, nullable, size, span, wholeNumber, type Reader } from './reader.ts';
-import { plainText } from './scalar.ts';
+import { ownEntry, plainText } from './scalar.ts';
 import { identifier, list, text } from './text-reader.ts';
 
 export const MAX_QUEUE_SIZE = { min: 1, max: 10_000, fallback: 200 } as const;
@@ -54,7 +54,7 @@ export function logLevel(): Reader<(typeof LEVELS)[number]> {
       const value = plainText(input);
       if (typeof value !== 'string') return words.read(input);
       const lower = value.trim().toLowerCase();
-      const reading = words.read(LEVEL_NAMES[lower] ?? lower);
+      const reading = words.read(ownEntry(LEVEL_NAMES, lower) ?? lower);
       return 'value' in reading ? reading : words.read(value);
     },
   };
@@ -336,7 +336,7 @@ export const memoryKeys = {
 
 export const processKeys = {
   command: key({
-    reader: list(text({ what: 'a word of a command', verbatim: true }), { min: 1 }),
+    reader: list(text({ what: 'one word of a command', verbatim: true }), { min: 1, words: true }),
     fallback: ['vllm'],
     about:
       'What stands before `serve REPO --flags…`; [simulated-vllm] is the simulated engine that comes with the gateway.',

@@ -2,8 +2,7 @@
 import { bad, good, type Complaint, type Reader, type Reading } from './reader.ts';
 import { freeForm, numberFromText, plainText, quote, Substituted } from './scalar.ts';
 
-// eslint-disable-next-line no-control-regex -- control characters are exactly what is looked for
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+const CONTROL = /\p{Cc}/u;
 
 export const hasControl = (text: string): boolean => CONTROL.test(text);
 
@@ -57,9 +56,12 @@ export function identifier(what: string, max = 256): Reader<string> {
   });
 }
 
-export function list<T>(inner: Reader<T>, options: { min?: number; unique?: boolean } = {}): Reader<readonly T[]> {
+export function list<T>(
+  inner: Reader<T>,
+  options: { min?: number; unique?: boolean; words?: boolean } = {},
+): Reader<readonly T[]> {
   const min = options.min ?? 0;
-  const allows = `a list of which each entry is ${inner.allows}`;
+  const allows = `a list, each entry ${inner.allows}`;
   return {
     allows,
     lenient: false,
@@ -69,10 +71,11 @@ export function list<T>(inner: Reader<T>, options: { min?: number; unique?: bool
       // A variable is one text: a comma list there is what a list is here.
       const value = input instanceof Substituted ? commaList(input) : input;
       if (!Array.isArray(value)) {
-        const remedy = typeof value === 'string' ? `; write [${quote(value)}]` : '';
+        const words = typeof value === 'string' ? (options.words === true ? value.trim().split(/\s+/) : [value]) : [];
+        const remedy = words.length > 0 ? `; write [${words.map(quote).join(', ')}]` : '';
         return bad('wrong_type', `${quote(value)} is not a list; allowed: ${allows}${remedy}`);
       }
-      if (value.length < min) return bad('not_allowed', `the list is empty; allowed: at least ${min} entry`);
+      if (value.length < min) return bad('not_allowed', `the list is empty; allowed: at least one entry`);
       const values: T[] = [];
       const complaints: Complaint[] = [];
       const seen = new Map<unknown, number>();

@@ -1,0 +1,43 @@
+/** How arguments of the user meet those that the gateway passes to vLLM. */
+
+const SHORT_NAMES: Readonly<Record<string, string>> = {
+  '-q': '--quantization',
+  '-tp': '--tensor-parallel-size',
+  '-pp': '--pipeline-parallel-size',
+  '-dp': '--data-parallel-size',
+  '-O': '--optimization-level',
+  '-cc': '--compilation-config',
+};
+
+export const isFlag = (argument: string): boolean => /^-{1,2}[A-Za-z]/.test(argument) || argument === '--';
+
+/** `--a_b=c` → `--a-b`; a value is cut off, and so is the inside of a JSON option (`--a.b`). */
+export function flagName(argument: string): string {
+  const cut = argument.split(/[=.]/, 1)[0] ?? argument;
+  return cut.startsWith('--') ? cut.replaceAll('_', '-') : cut;
+}
+
+/** Canonical name of a flag, so that all its spellings meet: `-q`, `--quantization`, `--no-…`. */
+function canonical(argument: string): string {
+  const name = flagName(argument);
+  const long = SHORT_NAMES[name] ?? name;
+  return long.startsWith('--no-') ? `--${long.slice('--no-'.length)}` : long;
+}
+
+/**
+ * What the gateway passes, with the user's arguments behind it; a generated flag that the user passes too, in any
+ * spelling, is left out together with its values, so that nothing is passed twice. Arguments before the first
+ * generated flag (`serve REPO`) stay as they are.
+ */
+export function mergeArgs(generated: readonly string[], extra: readonly string[]): readonly string[] {
+  const asked = extra.filter(isFlag).map(canonical);
+  const replaces = (name: string): boolean =>
+    asked.some((flag) => flag === name || (flag.length > 3 && name.startsWith(flag) && flag.startsWith('--')));
+  const kept: string[] = [];
+  let dropping = false;
+  for (const argument of generated) {
+    if (isFlag(argument)) dropping = replaces(canonical(argument));
+    if (!dropping) kept.push(argument);
+  }
+  return [...kept, ...extra];
+}
