@@ -18,6 +18,7 @@ export interface Answer extends PlannedAnswer {
 export function canonicalModel(x: Exchange, body: Json): string {
   const { servedNames } = x.app.options;
   const asked = body['model'];
+  if (typeof asked === 'string' && x.app.loras.has(asked)) return asked;
   if (typeof asked === 'string' && asked !== '' && !servedNames.includes(asked)) {
     throw notFoundModel(asked, servedNames);
   }

@@ -31,11 +31,15 @@ export interface App {
   state: 'starting' | 'ready' | 'draining' | 'closing';
   sleepLevel: number;
   awakeTags: Set<string>;
+  /** MiB to take back when waking. */
+  awakeMib: number;
   /** Weights were dropped by level 2 and not read again: answers are garbage. */
   weightsLost: boolean;
   readonly fingerprint: string;
   /** Stored answers of /v1/responses, when the store is on. */
   readonly responses: Map<string, unknown>;
+  /** Adapters loaded at run time: name → path. */
+  readonly loras: Map<string, string>;
   /** Generate requests taken so far. */
   taken: number;
 }

@@ -18,6 +18,8 @@ export interface Plan {
   readonly pieces: readonly string[];
   /** What the finish reason will be once all pieces are out. */
   readonly reason: FinishReason;
+  /** When the sequences of a request have prompts of their own. */
+  readonly promptTokens?: number;
 }
 
 /** Pace and misbehaviour of one request; milliseconds, already scaled. */
@@ -201,15 +203,12 @@ export class Engine {
     if (sequence.firstToken === 0) {
       const waited = now - sequence.started;
       if (waited < job.pace.prefillMs) {
-        sequence.computed = Math.floor((waited / job.pace.prefillMs) * job.promptTokens);
+        sequence.computed = Math.floor((waited / job.pace.prefillMs) * promptOf(sequence));
         this.arm(sequence, Math.min(50, job.pace.prefillMs - waited + 1));
         return;
       }
-      this.metrics.prompt(
-        job.promptTokens,
-        sequence.computed < job.promptTokens && job.pace.prefillMs === 0 ? sequence.computed : 0,
-      );
-      sequence.computed = job.promptTokens;
+      this.metrics.prompt(promptOf(sequence), job.pace.prefillMs === 0 ? sequence.computed : 0);
+      sequence.computed = promptOf(sequence);
       sequence.firstToken = now;
       this.metrics.firstToken((now - sequence.submitted) / 1000);
     }
@@ -245,7 +244,7 @@ export class Engine {
     this.served += 1;
     this.metrics.finished({
       reason,
-      promptTokens: sequence.job.promptTokens,
+      promptTokens: promptOf(sequence),
       generatedTokens: sequence.emitted,
       maxTokens: sequence.job.maxTokens,
       queueSeconds: (started - sequence.submitted) / 1000,
@@ -263,4 +262,8 @@ export class Engine {
     const place = this.queue.indexOf(sequence);
     if (place !== -1) this.queue.splice(place, 1);
   }
+}
+
+function promptOf(sequence: Sequence): number {
+  return sequence.plan.promptTokens ?? sequence.job.promptTokens;
 }

@@ -61,9 +61,11 @@ function makeApp(options: ServeOptions, knobs: Knobs, faults: Faults, log: Log):
     state: 'starting',
     sleepLevel: 0,
     awakeTags: new Set(),
+    awakeMib: 0,
     weightsLost: false,
     fingerprint: `vllm-${VERSION}-${shortId().slice(0, 8)}`,
     responses: new Map(),
+    loras: new Map(),
     taken: 0,
   };
   // The server's routes need the application and the application its server.

@@ -1,5 +1,4 @@
-import { openaiError, pythonJson, type RequestError } from './errors.ts';
-import { engineDead } from './errors.ts';
+import { engineDead, openaiError, pythonJson, type RequestError } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 
 /**
@@ -8,16 +7,16 @@ import type { Exchange } from './exchange.ts';
  */
 export class EventStream {
   private readonly x: Exchange;
-  private readonly named: boolean;
+  private readonly dialect: 'openai' | 'responses' | 'messages';
   private sent = 0;
   private bytes = 0;
   private over = false;
   private stop: (() => void) | undefined;
 
-  /** `named` streams (responses, messages) carry event names and end without `[DONE]`. */
-  constructor(x: Exchange, named: boolean) {
+  /** Only the OpenAI dialect ends with `[DONE]`; the others carry event names. */
+  constructor(x: Exchange, dialect: 'openai' | 'responses' | 'messages') {
     this.x = x;
-    this.named = named;
+    this.dialect = dialect;
   }
 
   /** Sends the head: before scheduling, so that a queued stream has its headers long before its first event. */
@@ -45,16 +44,26 @@ export class EventStream {
   finish(): void {
     if (this.closed || this.interrupted()) return;
     this.over = true;
-    if (!this.named && !this.x.faults.has('missing_done')) this.write('data: [DONE]\n\n');
+    if (this.dialect === 'openai' && !this.x.faults.has('missing_done')) this.write('data: [DONE]\n\n');
     this.end();
   }
 
-  /** An error after the head: a frame, then `[DONE]` as if all were well. */
+  /** An error after the head: a frame, then `[DONE]` as if all were well. Responses are simply cut off. */
   fail(error: RequestError): void {
     if (this.closed) return;
+    if (this.dialect === 'responses' && this.sent > 0) {
+      this.breakOff();
+      return;
+    }
     this.over = true;
-    this.write(`data: ${pythonJson(openaiError(error))}\n\n`);
-    this.write('data: [DONE]\n\n');
+    if (this.dialect === 'messages') {
+      const type = error.status === 500 ? 'internal_error' : error.type;
+      const body = JSON.stringify({ type: 'error', error: { type, message: error.message } });
+      this.write(`event: error\ndata: ${body}\n\n`);
+    } else {
+      this.write(`data: ${pythonJson(openaiError(error))}\n\n`);
+      this.write('data: [DONE]\n\n');
+    }
     this.end();
   }
 

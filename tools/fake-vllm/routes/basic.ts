@@ -50,13 +50,17 @@ function metrics(x: Exchange): void {
 function models(x: Exchange): void {
   const { options, knobs } = x.app;
   const created = Math.floor(Date.now() / 1000);
-  const data = options.servedNames.map((id) => ({
+  const cards = [
+    ...options.servedNames.map((id) => ({ id, root: options.repo, parent: null as string | null })),
+    ...[...x.app.loras].map(([id, root]) => ({ id, root, parent: options.servedNames[0] ?? null })),
+  ];
+  const data = cards.map(({ id, root, parent }) => ({
     id,
     object: 'model',
     created,
     owned_by: knobs.label === '' ? 'vllm' : knobs.label,
-    root: options.repo,
-    parent: null,
+    root,
+    parent,
     max_model_len: options.maxModelLen,
     permission: [
       {

@@ -12,7 +12,7 @@ import { asRequestError, type ChatJob, finishReason } from './chat.ts';
 
 /** Answers a chat request as events: roles with the first output, deltas, a finish chunk each, usage, `[DONE]`. */
 export function streamChat(x: Exchange, job: ChatJob): void {
-  const stream = new EventStream(x, false);
+  const stream = new EventStream(x, 'openai');
   stream.open();
   const frames = new ChatFrames(x, job, stream);
   void enqueue(x, {

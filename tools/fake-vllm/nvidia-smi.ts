@@ -1,0 +1,177 @@
+#!/usr/bin/env node
+import { type FakeDevice, type FakeVram, updateVram, usedMib } from './vram-file.ts';
+
+/**
+ * A pretended `nvidia-smi`: prints the devices and claims of `FAKE_VLLM_VRAM_FILE` in its CSV forms.
+ *
+ * `FAKE_VLLM_SMI_FAULT`, or `smi_fault` in the file, makes it misbehave: `na` (`[N/A]` instead of numbers), `err`
+ * (`ERR!`), `hang`, `garbage`, `no_driver` (exit 9), `missing_device:N`, `slow:MS`, `empty`.
+ */
+function main(argv: readonly string[]): void {
+  const path = process.env['FAKE_VLLM_VRAM_FILE'];
+  if (path === undefined || path === '') fail('fake nvidia-smi: FAKE_VLLM_VRAM_FILE is not set', 9);
+  // Reading through an update lets claims of dead processes go, as a driver would.
+  const vram = updateVram(path, (current) => current);
+  const faults = readFaults(vram);
+  const slow = faults.get('slow');
+  if (faults.has('hang')) setInterval(() => undefined, 60_000);
+  else if (slow === undefined) print(vram, faults, argv);
+  else setTimeout(() => print(vram, faults, argv), Number(slow));
+}
+
+function readFaults(vram: FakeVram): Map<string, string> {
+  const text = process.env['FAKE_VLLM_SMI_FAULT'] ?? vram.smi_fault ?? '';
+  const pairs = text.split(',').filter((item) => item !== '');
+  return new Map(pairs.map((item) => [item.split(':')[0] ?? '', item.split(':')[1] ?? '']));
+}
+
+function print(vram: FakeVram, faults: Map<string, string>, argv: readonly string[]): void {
+  if (faults.has('no_driver')) {
+    fail(
+      "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA driver is installed and running.",
+      9,
+    );
+  }
+  if (faults.has('garbage')) {
+    process.stdout.write('\u0000\u0001 not csv at all ,,,\n<html>');
+    return;
+  }
+  if (faults.has('empty')) return;
+  const missing = faults.get('missing_device');
+  const devices = vram.devices.filter((device) => String(device.index) !== missing);
+  const value = (flag: string): string | undefined => {
+    const word = argv.find((one) => one.startsWith(`${flag}=`));
+    return word?.slice(flag.length + 1);
+  };
+  const style = (value('--format') ?? 'csv').split(',');
+  const wanted = new Set((value('--id') ?? value('-i') ?? '').split(',').filter((name) => name !== ''));
+  const shown = devices.filter((one) => wanted.size === 0 || wanted.has(String(one.index)) || wanted.has(one.uuid));
+  const gpus = value('--query-gpu');
+  const processes = value('--query-compute-apps');
+  if (gpus !== undefined) {
+    rows(
+      gpus,
+      style,
+      shown.map((device) => (field) => gpuField(vram, device, field, faults)),
+    );
+  } else if (processes !== undefined) {
+    rows(processes, style, processRows(vram, shown, faults));
+  } else if (argv.includes('-L')) {
+    for (const device of shown) process.stdout.write(`GPU ${device.index}: ${nameOf(device)} (UUID: ${device.uuid})\n`);
+  } else {
+    fail(`fake nvidia-smi: only --query-gpu, --query-compute-apps and -L are simulated, not: ${argv.join(' ')}`, 6);
+  }
+}
+
+type Cell = { readonly text: string; readonly unit?: string };
+type Row = (field: string) => Cell | undefined;
+
+function rows(query: string, style: readonly string[], all: readonly Row[]): void {
+  const fields = query.split(',').map((field) => field.trim());
+  const units = !style.includes('nounits');
+  const lines: string[] = [];
+  if (!style.includes('noheader')) {
+    lines.push(fields.map((field) => (units && field.includes('memory') ? `${field} [MiB]` : field)).join(', '));
+  }
+  for (const row of all) {
+    const cells = fields.map((field) => {
+      const cell = row(field);
+      if (cell === undefined) fail(`Field "${field}" is not a valid field to query.\n`, 2);
+      return units && cell.unit !== undefined && /^\d/.test(cell.text) ? `${cell.text} ${cell.unit}` : cell.text;
+    });
+    lines.push(cells.join(', '));
+  }
+  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map<string, string>): Cell | undefined {
+  const used = Math.round(usedMib(vram, device));
+  const number = (value: number, unit: string): Cell => {
+    if (faults.has('na')) return { text: '[N/A]' };
+    return faults.has('err') ? { text: 'ERR!' } : { text: String(value), unit };
+  };
+  switch (field) {
+    case 'index':
+      return { text: String(device.index) };
+    case 'uuid':
+    case 'gpu_uuid':
+      return { text: device.uuid };
+    case 'name':
+    case 'gpu_name':
+      return { text: nameOf(device) };
+    case 'memory.total':
+      return number(device.total_mib, 'MiB');
+    case 'memory.used':
+      return number(used, 'MiB');
+    case 'memory.free':
+      return number(Math.max(0, Math.round(device.total_mib) - used), 'MiB');
+    case 'memory.reserved':
+      return number(0, 'MiB');
+    case 'utilization.gpu':
+    case 'utilization.memory':
+      return number(0, '%');
+    case 'temperature.gpu':
+      return number(40, '');
+    case 'power.draw':
+    case 'power.limit':
+      return number(100, 'W');
+    case 'driver_version':
+      return { text: '580.95.05' };
+    case 'compute_cap':
+      return { text: '9.0' };
+    case 'pci.bus_id':
+      return { text: `00000000:0${device.index}:00.0` };
+    case 'mig.mode.current':
+      return { text: '[N/A]' };
+    case 'compute_mode':
+      return { text: 'Default' };
+    case 'persistence_mode':
+      return { text: 'Enabled' };
+    case 'count':
+      return { text: String(vram.devices.length) };
+    default:
+      return undefined;
+  }
+}
+
+function processRows(vram: FakeVram, devices: readonly FakeDevice[], faults: Map<string, string>): Row[] {
+  const found: Row[] = [];
+  for (const [pid, claim] of Object.entries(vram.claims)) {
+    // What waits to be released is held by nobody the driver can name.
+    if (claim.until !== undefined) continue;
+    for (const device of devices) {
+      const mib = claim.mib[device.uuid];
+      if (mib === undefined) continue;
+      found.push((field) => {
+        switch (field) {
+          case 'pid':
+            return { text: pid };
+          case 'used_memory':
+          case 'used_gpu_memory':
+            return faults.has('na') ? { text: '[N/A]' } : { text: String(Math.round(mib)), unit: 'MiB' };
+          case 'gpu_uuid':
+            return { text: device.uuid };
+          case 'gpu_name':
+            return { text: nameOf(device) };
+          case 'process_name':
+          case 'name':
+            return { text: 'VLLM::EngineCore' };
+          default:
+            return undefined;
+        }
+      });
+    }
+  }
+  return found;
+}
+
+function nameOf(device: FakeDevice): string {
+  return device.name ?? 'NVIDIA Simulated GPU';
+}
+
+function fail(message: string, code: number): never {
+  process.stdout.write(`${message}\n`);
+  process.exit(code);
+}
+
+main(process.argv.slice(2));

@@ -1,0 +1,208 @@
+import { shortId } from '../app.ts';
+import { type Answer, planOf, textOf } from '../answer.ts';
+import { isObject, type Json } from '../body.ts';
+import { requestMetrics } from '../chat-parts.ts';
+import type { Exchange } from '../exchange.ts';
+import { enqueue, failureOf } from '../generate.ts';
+import type { FinishReason } from '../metrics.ts';
+import type { Prompt } from '../render.ts';
+import { paceOf, type Sampling } from '../sampling.ts';
+import { EventStream } from '../sse.ts';
+import { asRequestError } from './chat.ts';
+
+export interface ResponseJob {
+  readonly id: string;
+  readonly created: number;
+  readonly model: string;
+  readonly prompt: Prompt;
+  readonly sampling: Sampling;
+  readonly answer: Answer;
+  readonly request: Json;
+  readonly background: boolean;
+  readonly store: boolean;
+  readonly messageId: string;
+}
+
+interface Progress {
+  readonly status: 'queued' | 'in_progress' | 'completed' | 'incomplete';
+  readonly emitted: number;
+  readonly cached: number;
+  /** Set once there is output. */
+  readonly text?: string;
+}
+
+/** The `response` object, every field of 0.32. */
+export function responseObject(x: Exchange, job: ResponseJob, progress: Progress): Json {
+  const { request } = job;
+  const finished = progress.text !== undefined;
+  const tools = Array.isArray(request['tools']) ? request['tools'].map(toolOf) : [];
+  const measured = finished && x.app.options.on('enable-per-request-metrics');
+  return {
+    id: job.id,
+    created_at: job.created,
+    incomplete_details: progress.status === 'incomplete' ? { reason: 'max_output_tokens' } : null,
+    instructions: request['instructions'] ?? null,
+    metadata: request['metadata'] ?? null,
+    model: job.model,
+    object: 'response',
+    output: finished ? [outputItem(job, progress.text, 'completed')] : [],
+    parallel_tool_calls: true,
+    temperature: job.sampling.temperature,
+    tool_choice: request['tool_choice'] ?? (tools.length > 0 ? 'auto' : 'none'),
+    tools,
+    top_p: job.sampling.topP,
+    background: job.background,
+    max_output_tokens: job.sampling.maxTokens,
+    max_tool_calls: null,
+    previous_response_id: request['previous_response_id'] ?? null,
+    prompt: null,
+    reasoning: null,
+    service_tier: 'auto',
+    status: progress.status,
+    text: request['text'] ?? null,
+    top_logprobs: null,
+    truncation: 'disabled',
+    usage: finished ? usage(job, progress) : null,
+    user: request['user'] ?? null,
+    ...(measured ? { metrics: { ...requestMetrics(x, progress.emitted), speculative_decoding: null } } : {}),
+    presence_penalty: 0,
+    frequency_penalty: 0,
+    kv_transfer_params: null,
+    ec_transfer_params: null,
+    input_messages: null,
+    output_messages: null,
+  };
+}
+
+function usage(job: ResponseJob, progress: Progress): Json {
+  const input = job.prompt.tokens.length;
+  return {
+    input_tokens: input,
+    input_tokens_details: {
+      cached_tokens: progress.cached,
+      cache_write_tokens: 0,
+      input_tokens_per_turn: [],
+      cached_tokens_per_turn: [],
+    },
+    output_tokens: progress.emitted,
+    output_tokens_details: {
+      reasoning_tokens: 0,
+      tool_output_tokens: 0,
+      output_tokens_per_turn: [],
+      tool_output_tokens_per_turn: [],
+    },
+    total_tokens: input + progress.emitted,
+  };
+}
+
+function toolOf(tool: unknown): Json {
+  const given = isObject(tool) ? tool : {};
+  return {
+    name: given['name'] ?? null,
+    parameters: given['parameters'] ?? null,
+    strict: given['strict'] ?? null,
+    type: given['type'] ?? 'function',
+    allowed_callers: null,
+    async: null,
+    defer_loading: null,
+    description: given['description'] ?? null,
+    output_schema: null,
+  };
+}
+
+function textPart(text: string): Json {
+  return { annotations: [], text, type: 'output_text', logprobs: null };
+}
+
+function outputItem(job: ResponseJob, text: string, status: string): Json {
+  const { call } = job.answer;
+  if (call !== undefined) {
+    return {
+      arguments: text,
+      call_id: `chatcmpl-tool-${shortId()}`,
+      name: call,
+      type: 'function_call',
+      id: job.messageId,
+      async: null,
+      caller: null,
+      namespace: null,
+      status,
+    };
+  }
+  const content = status === 'in_progress' ? [] : [textPart(text)];
+  return { id: job.messageId, content, role: 'assistant', status, type: 'message', phase: null };
+}
+
+/** Named, numbered events; no `[DONE]`. A truncated answer ends with `response.completed` too. */
+export function streamResponse(x: Exchange, job: ResponseJob): void {
+  const events = new EventStream(x, 'responses');
+  events.open();
+  const { answer, messageId } = job;
+  let number = 0;
+  let emitted = 0;
+  let cached = 0;
+  let opened = false;
+  const send = (type: string, rest: Json): void => {
+    events.send(JSON.stringify({ ...rest, sequence_number: number, type }), type);
+    number += 1;
+  };
+  const place = { item_id: messageId, output_index: 0 };
+  const text = { content_index: 0, ...place };
+  const open = (): void => {
+    if (opened) return;
+    opened = true;
+    const item = outputItem(job, '', 'in_progress');
+    send('response.output_item.added', { item, output_index: 0 });
+    if (answer.call !== undefined) return;
+    send('response.content_part.added', { ...text, part: { ...textPart(''), logprobs: [] } });
+  };
+  const close = (whole: string): void => {
+    if (answer.call === undefined) {
+      send('response.output_text.done', { ...text, logprobs: [], text: whole });
+      send('response.content_part.done', { ...text, part: textPart(whole) });
+    } else {
+      send('response.function_call_arguments.done', { ...place, arguments: whole, name: answer.call });
+    }
+    send('response.output_item.done', { item: outputItem(job, whole, 'completed'), output_index: 0 });
+  };
+  const listener = {
+    token: (_index: number, piece: string): void => {
+      open();
+      emitted += 1;
+      if (piece === '') return;
+      if (answer.call === undefined) send('response.output_text.delta', { ...text, delta: piece, logprobs: [] });
+      else send('response.function_call_arguments.delta', { ...place, delta: piece });
+    },
+    finished: (_index: number, reason: FinishReason): void => {
+      open();
+      const whole = textOf(answer, emitted);
+      close(whole);
+      const status = reason === 'length' ? 'incomplete' : 'completed';
+      const response = responseObject(x, job, { status, emitted, cached, text: whole });
+      if (job.store) x.app.responses.set(job.id, response);
+      send('response.completed', { response });
+      events.finish();
+    },
+    failed: (error: Error): void => events.fail(failureOf(error)),
+  };
+  const { id, prompt, sampling } = job;
+  const generation = {
+    id,
+    prompt,
+    maxTokens: sampling.maxTokens,
+    plans: [planOf(answer)],
+    pace: paceOf(x, sampling),
+    listener,
+  };
+  void enqueue(x, generation).then(
+    (running) => {
+      cached = running.cachedTokens;
+      events.onCut(running.abort);
+      const response = responseObject(x, job, { status: 'in_progress', emitted: 0, cached });
+      // Sent before the first token, while the request may still be queued.
+      send('response.created', { response });
+      send('response.in_progress', { response });
+    },
+    (error: Error) => events.fail(asRequestError(error)),
+  );
+}
