@@ -67,7 +67,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
       'telemetry',
     ].concat('platform', 'fleet-settings.ts'),
   },
-  'main.ts': { from: ['cli', 'platform'], node: 'all' },
+  'main.ts': { from: ['cli', 'gateway.ts', 'config', 'platform', 'telemetry'], node: 'all' },
 };
 
 /** Folders whose concrete members are named only in their registry and in gateway.ts; the interface is open. */

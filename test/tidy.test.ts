@@ -30,8 +30,8 @@ function found(path: string, text: string, pattern: RegExp): readonly string[] {
 }
 
 describe('tidiness', () => {
-  it(`keeps every source file within ${MAX_FILE_LINES} lines`, () => {
-    const long = shipped
+  it(`keeps every file within ${MAX_FILE_LINES} lines`, () => {
+    const long = everything
       .map((path) => ({ path, lines: readSource(path).split('\n').length - 1 }))
       .filter(({ lines }) => lines > MAX_FILE_LINES);
     expect(long.map(({ path, lines }) => `${path}: ${lines} lines`)).toEqual([]);
