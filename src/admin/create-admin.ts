@@ -50,7 +50,7 @@ export function createAdmin(options: AdminOptions): Admin {
     },
     separate: { owns: () => true, handle: handle((adminListen ?? listen).host) },
     close: () => {
-      for (const close of [...closers]) close();
+      for (const close of closers) close();
     },
   };
 }

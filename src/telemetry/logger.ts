@@ -1,8 +1,7 @@
 /** Structured log lines: pino, written asynchronously, with secrets taken out before they are serialised. */
 import pino from 'pino';
 import { prettyLine } from './pretty.ts';
-import { createRedactor } from './redact.ts';
-import type { Redactor } from './redact.ts';
+import { Redactor } from './redact.ts';
 import type { Logger } from './telemetry.ts';
 import type { Bytes } from '../units.ts';
 import { MIB } from '../units.ts';
@@ -56,7 +55,7 @@ export function createLogger(options: LoggerOptions): RootLogger {
     stream,
   );
   return {
-    log: bindLogger(root, createRedactor(options.secrets), {}),
+    log: bindLogger(root, new Redactor(options.secrets), {}),
     setLevel: (level) => {
       root.level = level;
     },

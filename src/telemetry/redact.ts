@@ -24,85 +24,78 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
 /** A cheap test that spares ordinary lines the four expressions above. */
 const MAY_HOLD_SECRET = /bearer|basic|sk[-_]|hf[-_]|vgw[-_]|:\/\/|key|token|password|secret/i;
 
-export interface Redactor {
-  text(text: string): string;
-  /** A copy that is safe to serialise: errors become plain objects, maps become objects, depth and width are bounded. */
-  fields(fields: object): Record<string, unknown>;
-}
-
 /** `secrets`: values that must appear nowhere, e.g. the credentials of external servers. */
-export function createRedactor(secrets: readonly string[] = []): Redactor {
-  const known = secrets.filter((secret) => secret.length >= MIN_SECRET_LENGTH);
-
+export class Redactor {
+  readonly #secrets: readonly string[];
   /** Field names are few and every line has some: each is judged once. */
-  const judged = new Map<string, boolean>();
-  function isSecretName(name: string): boolean {
-    const known = judged.get(name);
-    if (known !== undefined) return known;
-    if (judged.size >= MAX_JUDGED) judged.clear();
-    const secret = SECRET_NAMES.test(name);
-    judged.set(name, secret);
-    return secret;
+  readonly #judged = new Map<string, boolean>();
+
+  constructor(secrets: readonly string[] = []) {
+    this.#secrets = secrets.filter((secret) => secret.length >= MIN_SECRET_LENGTH);
   }
 
-  function text(input: string): string {
+  text(input: string): string {
     let output = input;
-    for (const secret of known) if (output.includes(secret)) output = output.replaceAll(secret, REDACTED);
+    for (const secret of this.#secrets) if (output.includes(secret)) output = output.replaceAll(secret, REDACTED);
     if (!MAY_HOLD_SECRET.test(output)) return output;
     for (const [shape, replacement] of SHAPES) output = output.replace(shape, replacement);
     return output;
   }
 
-  function list(items: readonly unknown[], depth: number): unknown[] {
-    return items.slice(0, MAX_ITEMS).map((item, index) => {
-      const before = items[index - 1];
-      if (typeof before === 'string' && SECRET_FLAG.test(before) && typeof item === 'string') return REDACTED;
-      return value(item, depth + 1);
-    });
+  /** A copy that is safe to serialise: errors become plain objects, maps become objects, depth and width are bounded. */
+  fields(fields: object): Record<string, unknown> {
+    return fields instanceof Error ? { err: this.#error(fields, 0) } : this.#record(Object.entries(fields), 0);
   }
 
-  function value(input: unknown, depth: number): unknown {
-    if (typeof input === 'string') return text(input);
+  #value(input: unknown, depth: number): unknown {
+    if (typeof input === 'string') return this.text(input);
     if (typeof input === 'bigint') return input.toString();
     if (typeof input !== 'object' || input === null) return input;
     if (depth > MAX_DEPTH) return '[deep]';
-    if (input instanceof Error) return errorFields(input, depth);
+    if (input instanceof Error) return this.#error(input, depth);
     if (input instanceof Date) return input.toISOString();
     if (input instanceof Map)
-      return record(
+      return this.#record(
         [...input].map(([name, item]) => [String(name), item] as const),
         depth,
       );
-    if (input instanceof Set) return list([...input], depth);
-    if (Array.isArray(input)) return list(input, depth);
+    if (input instanceof Set) return this.#list([...input], depth);
+    if (Array.isArray(input)) return this.#list(input, depth);
     if (ArrayBuffer.isView(input)) return `[${input.byteLength} bytes]`;
-    return record(Object.entries(input), depth);
+    return this.#record(Object.entries(input), depth);
   }
 
-  function errorFields(error: Error, depth: number): Record<string, unknown> {
-    const stack = error.stack === undefined ? {} : { stack: text(error.stack) };
-    const cause = error.cause === undefined ? {} : { cause: value(error.cause, depth + 1) };
-    return {
-      type: error.name,
-      message: text(error.message),
-      ...record(Object.entries(error), depth),
-      ...stack,
-      ...cause,
-    };
+  #list(items: readonly unknown[], depth: number): unknown[] {
+    return items.slice(0, MAX_ITEMS).map((item, index) => {
+      const before = items[index - 1];
+      if (typeof before === 'string' && SECRET_FLAG.test(before) && typeof item === 'string') return REDACTED;
+      return this.#value(item, depth + 1);
+    });
   }
 
-  function record(entries: readonly (readonly [string, unknown])[], depth: number): Record<string, unknown> {
+  #error(error: Error, depth: number): Record<string, unknown> {
+    const fields = this.#record(Object.entries(error), depth);
+    const stack = error.stack === undefined ? {} : { stack: this.text(error.stack) };
+    const cause = error.cause === undefined ? {} : { cause: this.#value(error.cause, depth + 1) };
+    return { type: error.name, message: this.text(error.message), ...fields, ...stack, ...cause };
+  }
+
+  #record(entries: readonly (readonly [string, unknown])[], depth: number): Record<string, unknown> {
     const output: Record<string, unknown> = {};
     for (const [name, item] of entries.slice(0, MAX_ITEMS)) {
       if (name === '__proto__') continue;
-      const hide = isSecretName(name) && item !== null && item !== undefined && typeof item !== 'boolean';
-      output[name] = hide ? REDACTED : value(item, depth + 1);
+      const hide = item !== null && item !== undefined && typeof item !== 'boolean' && this.#isSecretName(name);
+      output[name] = hide ? REDACTED : this.#value(item, depth + 1);
     }
     return output;
   }
 
-  return {
-    text,
-    fields: (fields) => (fields instanceof Error ? { err: errorFields(fields, 0) } : record(Object.entries(fields), 0)),
-  };
+  #isSecretName(name: string): boolean {
+    const known = this.#judged.get(name);
+    if (known !== undefined) return known;
+    if (this.#judged.size >= MAX_JUDGED) this.#judged.clear();
+    const secret = SECRET_NAMES.test(name);
+    this.#judged.set(name, secret);
+    return secret;
+  }
 }
