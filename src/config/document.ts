@@ -50,8 +50,11 @@ const SYNTAX: Readonly<Record<string, string>> = {
   BAD_INDENT: 'the indentation does not match the lines around it',
   MISSING_CHAR: 'something is not closed or misses its ":"',
   UNEXPECTED_TOKEN: 'something stands here that YAML does not expect',
-  TAG_RESOLVE_FAILED: 'this tag is not known; remove it: values have only YAML’s core types',
+  TAG_RESOLVE_FAILED: 'this tag is not known; allowed: no tags, values have the types of plain YAML',
 };
+
+/** Codes that the parser uses for many faults: its own words tell them apart. */
+const VAGUE: ReadonlySet<string> = new Set(['BAD_INDENT', 'MISSING_CHAR', 'UNEXPECTED_TOKEN', 'TAG_RESOLVE_FAILED']);
 
 export function parseFile(
   text: string,
@@ -118,7 +121,8 @@ function tellSyntax(
     const unclosed = /^Flow (map|sequence)/.exec(detail)?.[1];
     const known =
       unclosed === undefined ? SYNTAX[problem.code] : `a "${unclosed === 'map' ? '{' : '['}" above is not closed`;
-    const message = known === undefined ? `is not valid YAML: ${detail}` : `${known} (${detail})`;
+    const more = VAGUE.has(problem.code) ? ` (${detail})` : '';
+    const message = known === undefined ? `is not valid YAML: ${detail}` : `${known}${more}`;
     const key = `${problem.pos[0]} ${message}`;
     if (!told.has(key)) found.atPlace(source, at(problem.pos[0]), 'invalid_yaml', message);
     told.add(key);

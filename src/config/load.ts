@@ -185,7 +185,9 @@ function writtenModels(parts: Assembly): ReadonlyMap<string, WrittenModel> {
   const legacy = variable(input.env, LEGACY_VARIABLE);
   if (!parsed) {
     const models = legacy === undefined ? undefined : readLegacyModels(legacy, problems);
-    if (models?.size === 0 || legacy === undefined) noModels(problems);
+    if (legacy === undefined || (models?.size === 0 && !problems.list.some(({ path }) => path === LEGACY_VARIABLE))) {
+      noModels(problems);
+    }
     return new Map([...(models ?? [])].map(([name, repo]) => [name, { repo }]));
   }
   if (legacy !== undefined) {

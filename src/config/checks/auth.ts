@@ -41,6 +41,11 @@ function noteOpen(input: CheckInput, address: ListenAddress): void {
   // Written into a file it is a decision; from the image's environment it may be news to whoever runs it.
   if (written.auth === 'none') problems.inFile('info', ['auth'], 'open', message);
   else if (variable(input.env, 'GATEWAY_AUTH') !== undefined && !problems.list.some(({ code }) => code === 'open')) {
-    problems.inEnvironment('warning', 'GATEWAY_AUTH', 'open', `none: ${message}; set GATEWAY_API_KEYS to ask for keys`);
+    problems.inEnvironment(
+      'warning',
+      'GATEWAY_AUTH',
+      'open',
+      `is none: ${message}; set GATEWAY_API_KEYS to ask for keys`,
+    );
   }
 }

@@ -6,9 +6,12 @@ import { didYouMean } from '../suggest.ts';
 import { formatSize } from '../../units.ts';
 import { complain, isWritten, listsDevices, takesMemory, type CheckInput } from './check-input.ts';
 
+const PIN = 'GATEWAY_GPU_UUID';
+
 export function checkDevices(input: CheckInput): void {
   checkList(input);
   checkPools(input);
+  checkPin(input);
   for (const model of input.config.models.values()) {
     if (!takesMemory(model)) continue;
     checkPoolOf(input, model);
@@ -111,6 +114,14 @@ function identityOf(input: CheckInput, name: string): string {
   return input.config.devices.list.find(({ id, uuid }) => id === name || uuid === name)?.id ?? name;
 }
 
+/** The pin of the original gives way to pools. */
+function checkPin(input: CheckInput): void {
+  const pinned = [...input.environment.values()].some(({ variable }) => variable === PIN);
+  if (!pinned || input.config.pools.size === 0) return;
+  const message = `has no effect: pools in ${input.problems.source} go before it`;
+  input.problems.inEnvironment('info', PIN, 'hidden_by_file', message);
+}
+
 function checkPoolOf(input: CheckInput, model: ModelConfig): void {
   const { config, written } = input;
   const names = [...config.pools.keys()];
@@ -160,8 +171,8 @@ function checkDevicesOf(input: CheckInput, model: ModelConfig): void {
     const known = list.flatMap(({ id, uuid }) => (uuid === null ? [id] : [id, uuid]));
     const message = `${quote(device)} is not in devices.list; allowed: ${known.join(', ')}${didYouMean(device, known)}`;
     if (!pinned) complain(input, 'error', model.name, ['devices', index], 'unknown_device', message);
-    else if (!input.problems.list.some(({ path }) => path === 'GATEWAY_GPU_UUID')) {
-      input.problems.inEnvironment('error', 'GATEWAY_GPU_UUID', 'unknown_device', message);
+    else if (!input.problems.list.some(({ path }) => path === PIN)) {
+      input.problems.inEnvironment('error', PIN, 'unknown_device', message);
     }
   });
   const pool = model.pool === null ? undefined : input.config.pools.get(model.pool);

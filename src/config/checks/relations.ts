@@ -1,5 +1,7 @@
 /** Settings that are each in range and yet make no sense together. */
 import type { Path } from '../problems.ts';
+import { boundKeys } from '../environment.ts';
+import { pathText } from '../schema/spelling.ts';
 import { isLoopback } from '../schema/address-reader.ts';
 import { formatDuration, formatSize } from '../../units.ts';
 import { isWritten, type CheckInput } from './check-input.ts';
@@ -11,8 +13,21 @@ export function checkRelations(input: CheckInput): void {
   checkPorts(input);
 }
 
+/** Told where one of the keys is written: in the file, else at its variable. Between defaults there is nothing to tell. */
 function warn(input: CheckInput, path: Path, message: string, near: readonly Path[] = []): void {
-  input.problems.inFile('warning', path, 'relation', message, near);
+  const { problems, environment } = input;
+  const paths = [path, ...near];
+  if (paths.some((key) => isWritten(input, key))) {
+    problems.inFile('warning', path, 'relation', message, near);
+    return;
+  }
+  for (const key of paths) {
+    const bound = boundKeys.find((entry) => !entry.ofModel && pathText(entry.path) === pathText(key));
+    const variable = bound && environment.get(bound.key)?.variable;
+    if (variable === undefined) continue;
+    problems.inEnvironment('warning', variable, 'relation', `${pathText(path)}: ${message}`);
+    return;
+  }
 }
 
 function checkLimits(input: CheckInput): void {
@@ -64,7 +79,7 @@ function checkTimeouts(input: CheckInput): void {
       [['timeouts', 'first_byte']],
     );
   }
-  if (timeouts.stall > timeouts.betweenChunks) {
+  if (timeouts.stall > timeouts.betweenChunks && isWritten(input, ['timeouts', 'stall'])) {
     warn(
       input,
       ['timeouts', 'stall'],

@@ -57,8 +57,6 @@ function checkUrl(value: string): string | undefined {
   if (!URL.canParse(value)) return `is not a URL; ${allowed}`;
   const url = new URL(value);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return `is not an http URL; ${allowed}`;
-  if (url.username !== '' || url.password !== '')
-    return 'holds a user name or password; write the credential as api_key';
   if (url.search !== '' || url.hash !== '') return `holds a query or fragment; ${allowed}`;
   return undefined;
 }
@@ -69,6 +67,14 @@ export function serverUrl(): Reader<string> {
   return {
     ...inner,
     read: (input) => {
+      const value = plainText(input);
+      if (typeof value === 'string' && URL.canParse(value)) {
+        const { username, password } = new URL(value);
+        // Not quoted: the message would spread the password.
+        if (username !== '' || password !== '') {
+          return bad('not_allowed', 'holds a user name or password; write the credential as api_key');
+        }
+      }
       const reading = inner.read(input);
       return 'value' in reading ? good(reading.value.replace(/\/+$/, '').replace(/\/v1$/, '')) : reading;
     },

@@ -26,7 +26,7 @@ export const authKeyKeys = {
     about: 'Name of the key in logs and metrics.',
   }),
   key: key({
-    reader: text({ what: 'a key, ${NAME}, file:PATH or sha256:HEX' }),
+    reader: text({ what: 'a key, ${NAME}, file:PATH or sha256:HEX', secret: true }),
     fallback: '',
     about: 'The key: plain, ${NAME}, file:PATH, or sha256:HEX of it.',
   }),

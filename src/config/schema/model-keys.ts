@@ -88,12 +88,16 @@ const launchKeys = {
   }),
   url: key({ reader: nullable(serverUrl()), fallback: null, about: 'Address of a server that somebody else runs.' }),
   api_key: key({
-    reader: nullable(text({ what: 'a key, ${NAME}, or file:PATH' })),
+    reader: nullable(text({ what: 'a key, ${NAME}, or file:PATH', secret: true })),
     fallback: null,
     about: 'Credential for url: plain, ${NAME}, or file:PATH.',
   }),
   headers: key({
-    reader: mapping(text({ what: 'text, ${NAME}, or file:PATH' }), 'a mapping of header names to values', checkHeader),
+    reader: mapping(
+      text({ what: 'text, ${NAME}, or file:PATH', secret: true }),
+      'a mapping of header names to values',
+      checkHeader,
+    ),
     fallback: {},
     about: 'Headers added to every request to url; values plain, ${NAME}, or file:PATH.',
   }),

@@ -14,10 +14,13 @@ export interface TextOptions {
   /** Keep surrounding blanks (values that are handed on as they are). */
   readonly verbatim?: boolean;
   readonly pattern?: string;
+  /** Never shown, not even in the message that refuses it. */
+  readonly secret?: boolean;
 }
 
 export function text(options: TextOptions = {}): Reader<string> {
   const max = options.max ?? 4096;
+  const shown = (value: unknown): string => (options.secret === true ? 'the value' : quote(value));
   const allows = options.what ?? 'text that is not blank';
   return {
     allows,
@@ -28,7 +31,7 @@ export function text(options: TextOptions = {}): Reader<string> {
       const value = plainText(input);
       if (typeof value !== 'string') {
         const remedy = typeof value === 'number' || typeof value === 'boolean' ? '; put it in quotes' : '';
-        return bad('wrong_type', `${quote(value)} is not text; allowed: ${allows}${remedy}`);
+        return bad('wrong_type', `${shown(value)} is not text; allowed: ${allows}${remedy}`);
       }
       const trimmed = options.verbatim === true ? value : value.trim();
       if (trimmed.trim() === '') return bad('not_allowed', `${quote(value)} is blank; allowed: ${allows}`);
@@ -36,7 +39,7 @@ export function text(options: TextOptions = {}): Reader<string> {
         return bad('not_allowed', `is ${trimmed.length} characters long; allowed: at most ${max} characters`);
       }
       if (hasControl(trimmed)) {
-        return bad('not_allowed', `${quote(value)} holds a control character; allowed: ${allows}`);
+        return bad('not_allowed', `${shown(value)} holds a control character; allowed: ${allows}`);
       }
       const complaint = options.check?.(trimmed);
       return complaint === undefined ? good(trimmed) : bad('not_allowed', `${quote(trimmed)} ${complaint}`);
