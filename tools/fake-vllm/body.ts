@@ -1,4 +1,4 @@
-import { missingField, RequestError, validationError, wrongType } from './errors.ts';
+import { missingField, type RequestError, validationError, wrongType } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 
 export type Json = Record<string, unknown>;

@@ -4,7 +4,8 @@ import type { App } from './app.ts';
 import { UndecodableBody } from './body.ts';
 import { RequestError } from './errors.ts';
 import { Exchange, type Header } from './exchange.ts';
-import { type Route, routesOf } from './routes/table.ts';
+import type { Route } from './routes/route.ts';
+import { routesOf } from './routes/table.ts';
 
 const GUARDED = /^\/(v1|v2|inference|cohere)(\/|$)/;
 const LONGEST_URL = 65_536;

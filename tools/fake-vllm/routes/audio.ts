@@ -9,10 +9,10 @@ import { type Part, readMultipart } from '../multipart.ts';
 import { paceOf, planText, readSampling } from '../sampling.ts';
 import { EventStream } from '../sse.ts';
 import { hash, nonceOf } from '../text.ts';
-import { asRequestError } from './chat.ts';
+import { asRequestError } from './request-parts.ts';
 import { fromText } from './completions.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 const LARGEST_CLIP = 25 * 1024 * 1024;
 /** 16 kHz, 16 bit, one channel. */

@@ -1,7 +1,7 @@
 import { shortId, sleepFor, scaled, VERSION, type App } from '../app.ts';
 import type { Exchange } from '../exchange.ts';
 import { DOCUMENTS } from './documents.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 /** Routes every server has, whatever its model. */
 export function basicRoutes(app: App): Route[] {

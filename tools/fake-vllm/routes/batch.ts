@@ -4,10 +4,12 @@ import { admit, enqueue, failureOf } from '../generate.ts';
 import { planOf, textOf } from '../answer.ts';
 import type { FinishReason } from '../metrics.ts';
 import { paceOf } from '../sampling.ts';
-import { asRequestError, chatBody, readChat } from './chat.ts';
+import { readChat } from './chat.ts';
+import { chatBody } from './chat-job.ts';
+import { asRequestError } from './request-parts.ts';
 import { applyFake } from './fake.ts';
 import { readMessages } from '../render.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 export function batchRoutes(): Route[] {
   return [route('POST', '/v1/chat/completions/batch', batch)];

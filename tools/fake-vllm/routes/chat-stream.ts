@@ -8,7 +8,8 @@ import { enqueue, failureOf } from '../generate.ts';
 import type { FinishReason } from '../metrics.ts';
 import { paceOf } from '../sampling.ts';
 import { EventStream } from '../sse.ts';
-import { asRequestError, type ChatJob, finishReason } from './chat.ts';
+import { type ChatJob, finishReason } from './chat-job.ts';
+import { asRequestError } from './request-parts.ts';
 
 /** Answers a chat request as events: roles with the first output, deltas, a finish chunk each, usage, `[DONE]`. */
 export function streamChat(x: Exchange, job: ChatJob): void {

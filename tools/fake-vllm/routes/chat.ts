@@ -1,50 +1,29 @@
 import { shortId } from '../app.ts';
 import { type Answer, canonicalModel, planAnswers, planOf, textOf } from '../answer.ts';
 import { flag, type Json, optionalInt, readJson } from '../body.ts';
-import { chatLogprob, fullUsage, requestMetrics, tokenIds } from '../chat-parts.ts';
+import { chatLogprob, tokenIds } from '../chat-parts.ts';
 import type { FinishReason } from '../metrics.ts';
 import { badRequest, scaleOutDisabled } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import { admit, endlessHeaders, enqueue, failureOf } from '../generate.ts';
-import { checkLength, type Prompt, readMessages, renderChat } from '../render.ts';
-import { paceOf, readSampling, type Sampling } from '../sampling.ts';
-import { decideTool, readTools, type ToolDecision } from '../tools.ts';
+import { checkLength, readMessages, renderChat } from '../render.ts';
+import { paceOf, readSampling } from '../sampling.ts';
+import { decideTool, readTools } from '../tools.ts';
+import { chatBody, type ChatJob, finishReason } from './chat-job.ts';
 import { streamChat } from './chat-stream.ts';
+import { asRequestError, checkRank, orcaHeader, requestId } from './request-parts.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
-
-/** A chat request, checked and planned. */
-export interface ChatJob {
-  readonly id: string;
-  readonly model: string;
-  readonly created: number;
-  readonly prompt: Prompt;
-  readonly sampling: Sampling;
-  readonly answers: readonly Answer[];
-  readonly decision: ToolDecision | undefined;
-  readonly logprobs: boolean;
-  readonly topLogprobs: number;
-  readonly returnTokenIds: boolean;
-}
+import { type Route, route } from './route.ts';
 
 export function chatRoutes(): Route[] {
   const refused = (): never => {
     throw scaleOutDisabled();
   };
   return [
-    route('POST', '/invocations', invoke),
     route('POST', '/v1/chat/completions', chat),
     route('POST', '/v1/chat/completions/render', (x) => (x.app.options.on('enable-scale-out') ? render(x) : refused())),
     route('POST', '/v1/chat/completions/derender', refused),
   ];
-}
-
-/** The SageMaker route: whatever request it looks like. */
-async function invoke(x: Exchange): Promise<void> {
-  const body = readJson(x);
-  if (body['messages'] !== undefined) return chat(x);
-  const { completions } = await import('./completions.ts');
-  return completions(x);
 }
 
 export async function chat(x: Exchange): Promise<void> {
@@ -90,22 +69,11 @@ function checkTypes(body: Json): void {
     optionalInt(body, name);
 }
 
-/** The header wins, then the body's own, else 16 hex digits. */
-export function requestId(x: Exchange, body: Json): string {
-  const own = body['request_id'];
-  return x.header('x-request-id') ?? (typeof own === 'string' ? own : shortId());
-}
-
 function checkTemplate(x: Exchange, body: Json): void {
   if (body['chat_template'] === undefined || x.app.options.on('trust-request-chat-template')) return;
   throw badRequest(
     'Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with untrusted chat template.',
   );
-}
-
-export function checkRank(x: Exchange): void {
-  const rank = x.header('x-data-parallel-rank');
-  if (rank !== undefined && rank !== '0') throw badRequest(`data_parallel_rank ${rank} is out of range [0, 1).`);
 }
 
 function plainChat(x: Exchange, job: ChatJob): void {
@@ -146,28 +114,6 @@ function plainChat(x: Exchange, job: ChatJob): void {
   );
 }
 
-export function asRequestError(error: Error): ReturnType<typeof failureOf> {
-  return 'status' in error ? (error as ReturnType<typeof failureOf>) : failureOf(error);
-}
-
-export function orcaHeader(x: Exchange): [string, string][] {
-  const format = x.header('endpoint-load-metrics-format');
-  if (format === undefined) return [];
-  const waiting = `${x.app.engine.waitingCount}.0`;
-  const usage = x.app.engine.kvUsage;
-  const kv = Number.isInteger(usage) ? `${usage}.0` : String(usage);
-  if (format.toUpperCase() === 'JSON') {
-    const text = `JSON {"named_metrics": {"num_requests_waiting": ${waiting}, "kv_cache_usage_perc": ${kv}}}`;
-    return [['endpoint-load-metrics', text]];
-  }
-  const text = `TEXT named_metrics.num_requests_waiting=${waiting}, named_metrics.kv_cache_usage_perc=${kv}`;
-  return [['endpoint-load-metrics', text]];
-}
-
-export function finishReason(job: ChatJob, answer: Answer, reason: FinishReason): string {
-  return answer.call !== undefined && reason === 'stop' ? (job.decision?.reason ?? 'stop') : reason;
-}
-
 function chatChoice(job: ChatJob, answer: Answer, index: number, emitted: number, reason: FinishReason): Json {
   const text = textOf(answer, emitted);
   const ids = job.returnTokenIds ? tokenIds(answer.pieces.slice(0, emitted)) : null;
@@ -199,31 +145,6 @@ function chatChoice(job: ChatJob, answer: Answer, index: number, emitted: number
     stop_reason: reason === 'stop' ? answer.stopReason : null,
     token_ids: ids,
     routed_experts: null,
-  };
-}
-
-export function chatBody(
-  x: Exchange,
-  job: Pick<ChatJob, 'id' | 'created' | 'model' | 'prompt' | 'returnTokenIds'>,
-  choices: readonly Json[],
-  usage: { readonly prompt: number; readonly completion: number; readonly cached: number },
-): Json {
-  const measured = x.app.options.on('enable-per-request-metrics');
-  return {
-    id: job.id,
-    object: 'chat.completion',
-    created: job.created,
-    model: job.model,
-    choices,
-    service_tier: null,
-    system_fingerprint: x.app.fingerprint,
-    usage: fullUsage(x, usage),
-    prompt_logprobs: null,
-    prompt_token_ids: job.returnTokenIds ? tokenIds(job.prompt.tokens) : null,
-    prompt_text: null,
-    kv_transfer_params: null,
-    ec_transfer_params: null,
-    metrics: measured ? { ...requestMetrics(x, usage.completion), speculative_decoding: null } : null,
   };
 }
 

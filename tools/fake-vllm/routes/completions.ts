@@ -9,9 +9,9 @@ import { checkLength, type Prompt } from '../render.ts';
 import { paceOf, readSampling, type Sampling } from '../sampling.ts';
 import { EventStream } from '../sse.ts';
 import { pieceOf, pieces, tokenId, VOCABULARY } from '../text.ts';
-import { asRequestError, checkRank, orcaHeader, requestId } from './chat.ts';
+import { asRequestError, checkRank, orcaHeader, requestId } from './request-parts.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 const MOST_PROMPTS = 1024;
 const LOGPROB = -6.238_322_734_832_764;

@@ -1,7 +1,7 @@
 import { readJson } from '../body.ts';
 import { badRequest } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 /** Live control for tests; there only with `FAKE_VLLM_CONTROL=1`. */
 export function controlRoutes(): Route[] {

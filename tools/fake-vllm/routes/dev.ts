@@ -2,7 +2,7 @@ import { VERSION } from '../app.ts';
 import { readJson } from '../body.ts';
 import { RequestError, validationError } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 /** Routes of `VLLM_SERVER_DEV_MODE=1`. */
 export function devRoutes(): Route[] {

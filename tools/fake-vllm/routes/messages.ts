@@ -9,9 +9,9 @@ import { checkLength, contentText, type Prompt, readMessages, renderChat } from 
 import { paceOf, readSampling, type Sampling } from '../sampling.ts';
 import { EventStream } from '../sse.ts';
 import { decideTool, readTools } from '../tools.ts';
-import { asRequestError, checkRank, requestId } from './chat.ts';
+import { asRequestError, checkRank, requestId } from './request-parts.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 interface MessagesJob {
   readonly id: string;

@@ -8,10 +8,10 @@ import type { Task } from '../options.ts';
 import { checkLength, type Prompt, readMessages, renderChat } from '../render.ts';
 import { paceOf, readSampling } from '../sampling.ts';
 import { hash, nonceOf, vectorOf } from '../text.ts';
-import { asRequestError } from './chat.ts';
+import { asRequestError } from './request-parts.ts';
 import { fromIds, fromText } from './completions.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 const DIMENSIONS = 64;
 

@@ -2,13 +2,14 @@ import { shortId } from '../app.ts';
 import { type Answer, planOf, textOf } from '../answer.ts';
 import { isObject, type Json } from '../body.ts';
 import { requestMetrics } from '../chat-parts.ts';
+import type { SequenceListener } from '../engine.ts';
 import type { Exchange } from '../exchange.ts';
 import { enqueue, failureOf } from '../generate.ts';
 import type { FinishReason } from '../metrics.ts';
 import type { Prompt } from '../render.ts';
 import { paceOf, type Sampling } from '../sampling.ts';
 import { EventStream } from '../sse.ts';
-import { asRequestError } from './chat.ts';
+import { asRequestError } from './request-parts.ts';
 
 export interface ResponseJob {
   readonly id: string;
@@ -135,74 +136,101 @@ function outputItem(job: ResponseJob, text: string, status: string): Json {
 
 /** Named, numbered events; no `[DONE]`. A truncated answer ends with `response.completed` too. */
 export function streamResponse(x: Exchange, job: ResponseJob): void {
-  const events = new EventStream(x, 'responses');
-  events.open();
-  const { answer, messageId } = job;
-  let number = 0;
-  let emitted = 0;
-  let cached = 0;
-  let opened = false;
-  const send = (type: string, rest: Json): void => {
-    events.send(JSON.stringify({ ...rest, sequence_number: number, type }), type);
-    number += 1;
-  };
-  const place = { item_id: messageId, output_index: 0 };
-  const text = { content_index: 0, ...place };
-  const open = (): void => {
-    if (opened) return;
-    opened = true;
-    const item = outputItem(job, '', 'in_progress');
-    send('response.output_item.added', { item, output_index: 0 });
-    if (answer.call !== undefined) return;
-    send('response.content_part.added', { ...text, part: { ...textPart(''), logprobs: [] } });
-  };
-  const close = (whole: string): void => {
-    if (answer.call === undefined) {
-      send('response.output_text.done', { ...text, logprobs: [], text: whole });
-      send('response.content_part.done', { ...text, part: textPart(whole) });
-    } else {
-      send('response.function_call_arguments.done', { ...place, arguments: whole, name: answer.call });
-    }
-    send('response.output_item.done', { item: outputItem(job, whole, 'completed'), output_index: 0 });
-  };
-  const listener = {
-    token: (_index: number, piece: string): void => {
-      open();
-      emitted += 1;
-      if (piece === '') return;
-      if (answer.call === undefined) send('response.output_text.delta', { ...text, delta: piece, logprobs: [] });
-      else send('response.function_call_arguments.delta', { ...place, delta: piece });
-    },
-    finished: (_index: number, reason: FinishReason): void => {
-      open();
-      const whole = textOf(answer, emitted);
-      close(whole);
-      const status = reason === 'length' ? 'incomplete' : 'completed';
-      const response = responseObject(x, job, { status, emitted, cached, text: whole });
-      if (job.store) x.app.responses.set(job.id, response);
-      send('response.completed', { response });
-      events.finish();
-    },
-    failed: (error: Error): void => events.fail(failureOf(error)),
-  };
-  const { id, prompt, sampling } = job;
-  const generation = {
-    id,
-    prompt,
-    maxTokens: sampling.maxTokens,
-    plans: [planOf(answer)],
-    pace: paceOf(x, sampling),
-    listener,
-  };
+  const stream = new EventStream(x, 'responses');
+  stream.open();
+  const events = new ResponseEvents(x, job, stream);
+  const { id, prompt, sampling, answer } = job;
+  const { maxTokens } = sampling;
+  const generation = { id, prompt, maxTokens, plans: [planOf(answer)], pace: paceOf(x, sampling), listener: events };
   void enqueue(x, generation).then(
     (running) => {
-      cached = running.cachedTokens;
-      events.onCut(running.abort);
-      const response = responseObject(x, job, { status: 'in_progress', emitted: 0, cached });
-      // Sent before the first token, while the request may still be queued.
-      send('response.created', { response });
-      send('response.in_progress', { response });
+      stream.onCut(running.abort);
+      events.begin(running.cachedTokens);
     },
-    (error: Error) => events.fail(asRequestError(error)),
+    (error: Error) => stream.fail(asRequestError(error)),
   );
+}
+
+class ResponseEvents implements SequenceListener {
+  private readonly x: Exchange;
+  private readonly job: ResponseJob;
+  private readonly stream: EventStream;
+  private number = 0;
+  private emitted = 0;
+  private cached = 0;
+  private opened = false;
+
+  constructor(x: Exchange, job: ResponseJob, stream: EventStream) {
+    this.x = x;
+    this.job = job;
+    this.stream = stream;
+  }
+
+  /** Sent before the first token, while the request may still be queued. */
+  begin(cached: number): void {
+    this.cached = cached;
+    const response = responseObject(this.x, this.job, { status: 'in_progress', emitted: 0, cached });
+    this.send('response.created', { response });
+    this.send('response.in_progress', { response });
+  }
+
+  token(_index: number, piece: string): void {
+    this.open();
+    this.emitted += 1;
+    if (piece === '') return;
+    if (this.job.answer.call === undefined) {
+      this.send('response.output_text.delta', { ...this.part(), delta: piece, logprobs: [] });
+    } else {
+      this.send('response.function_call_arguments.delta', { ...this.place(), delta: piece });
+    }
+  }
+
+  finished(_index: number, reason: FinishReason): void {
+    this.open();
+    const text = textOf(this.job.answer, this.emitted);
+    this.close(text);
+    const status = reason === 'length' ? 'incomplete' : 'completed';
+    const { emitted, cached } = this;
+    const response = responseObject(this.x, this.job, { status, emitted, cached, text });
+    if (this.job.store) this.x.app.responses.set(this.job.id, response);
+    this.send('response.completed', { response });
+    this.stream.finish();
+  }
+
+  failed(error: Error): void {
+    this.stream.fail(failureOf(error));
+  }
+
+  private open(): void {
+    if (this.opened) return;
+    this.opened = true;
+    const item = outputItem(this.job, '', 'in_progress');
+    this.send('response.output_item.added', { item, output_index: 0 });
+    if (this.job.answer.call !== undefined) return;
+    this.send('response.content_part.added', { ...this.part(), part: { ...textPart(''), logprobs: [] } });
+  }
+
+  private close(text: string): void {
+    const { call } = this.job.answer;
+    if (call === undefined) {
+      this.send('response.output_text.done', { ...this.part(), logprobs: [], text });
+      this.send('response.content_part.done', { ...this.part(), part: textPart(text) });
+    } else {
+      this.send('response.function_call_arguments.done', { ...this.place(), arguments: text, name: call });
+    }
+    this.send('response.output_item.done', { item: outputItem(this.job, text, 'completed'), output_index: 0 });
+  }
+
+  private place(): Json {
+    return { item_id: this.job.messageId, output_index: 0 };
+  }
+
+  private part(): Json {
+    return { content_index: 0, ...this.place() };
+  }
+
+  private send(type: string, rest: Json): void {
+    this.stream.send(JSON.stringify({ ...rest, sequence_number: this.number, type }), type);
+    this.number += 1;
+  }
 }

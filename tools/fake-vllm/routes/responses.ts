@@ -8,10 +8,10 @@ import type { FinishReason } from '../metrics.ts';
 import { checkLength, type Prompt, renderChat } from '../render.ts';
 import { paceOf, readSampling } from '../sampling.ts';
 import { decideTool, readTools } from '../tools.ts';
-import { asRequestError, checkRank } from './chat.ts';
+import { asRequestError, checkRank } from './request-parts.ts';
 import { applyFake } from './fake.ts';
 import { type ResponseJob, responseObject, streamResponse } from './response-stream.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 export function responsesRoutes(): Route[] {
   const refused = (): never => {

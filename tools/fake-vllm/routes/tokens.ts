@@ -12,10 +12,10 @@ import { checkLength, readMessages, renderChat } from '../render.ts';
 import { paceOf, planText, readSampling } from '../sampling.ts';
 import { hash } from '../text.ts';
 import { readTools } from '../tools.ts';
-import { asRequestError } from './chat.ts';
+import { asRequestError } from './request-parts.ts';
 import { fromIds, fromText, readTokenIds, samplingParams } from './completions.ts';
 import { applyFake } from './fake.ts';
-import { type Route, route } from './table.ts';
+import { type Route, route } from './route.ts';
 
 /** Tokens in and out, and the small routes beside them. */
 export function tokenRoutes(task: Task): Route[] {
