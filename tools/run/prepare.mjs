@@ -38,7 +38,8 @@ async function install(root) {
     env: innerEnvironment(process.env),
     stdio: ['ignore', process.stderr.fd, process.stderr.fd],
   });
-  if (code !== 0) throw new SetupError(`npm ci failed in ${root}; its output above says why`, code);
+  if (code > 128) throw new SetupError('interrupted', code);
+  if (code !== 0) throw new SetupError('npm ci failed; its output above says why', code);
   mkdirSync(join(root, INSTALLED, '..'), { recursive: true });
   writeFileSync(join(root, INSTALLED), stamp);
 }
@@ -58,6 +59,7 @@ async function compile(root) {
   });
   if (code !== 0) {
     rmSync(join(root, next), { recursive: true, force: true });
+    if (code > 128) throw new SetupError('interrupted', code);
     throw new SetupError('the sources do not compile; the lines above say where', code);
   }
   writeFileSync(join(root, next, basename(BUILT)), stamp);

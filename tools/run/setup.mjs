@@ -49,6 +49,9 @@ function reachesRegistry(name) {
   return option !== undefined && REGISTRY_ACCESS.test(option.toLowerCase().replaceAll('-', '_'));
 }
 
+/** npm finishes what it is unpacking before it obeys a signal; nobody waits for that. */
+const OBEY_MS = 3_000;
+
 /**
  * Runs a child to its end and passes on the signals that this process gets meanwhile.
  * @param {string} command
@@ -59,10 +62,16 @@ function reachesRegistry(name) {
 export function runChild(command, args, options) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, options);
-    const passOn = (/** @type {NodeJS.Signals} */ signal) => child.kill(signal);
+    /** @type {NodeJS.Timeout | undefined} */
+    let impatience;
+    const passOn = (/** @type {NodeJS.Signals} */ signal) => {
+      child.kill(signal);
+      impatience ??= setTimeout(() => child.kill('SIGKILL'), OBEY_MS);
+    };
     const signals = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
     for (const signal of signals) process.on(signal, passOn);
     const settle = () => {
+      clearTimeout(impatience);
       for (const signal of signals) process.off(signal, passOn);
     };
     child.once('error', (error) => {
