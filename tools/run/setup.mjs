@@ -64,7 +64,10 @@ export function runChild(command, args, options) {
     const child = spawn(command, args, options);
     /** @type {NodeJS.Timeout | undefined} */
     let impatience;
+    /** @type {NodeJS.Signals | undefined} */
+    let passed;
     const passOn = (/** @type {NodeJS.Signals} */ signal) => {
+      passed ??= signal;
       child.kill(signal);
       impatience ??= setTimeout(() => child.kill('SIGKILL'), OBEY_MS);
     };
@@ -80,7 +83,7 @@ export function runChild(command, args, options) {
     });
     child.once('exit', (code, signal) => {
       settle();
-      resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]);
+      resolve(signal === null ? (code ?? 1) : 128 + constants.signals[passed ?? signal]);
     });
   });
 }
