@@ -149,8 +149,8 @@ export class Controller {
     if (recount) {
       const [violation] = checkInvariants(this.state);
       if (violation) {
-        telemetry.invariantViolated(violation.id, violation.detail);
-        throw new Error(`invariant ${violation.id} is broken after ${event.kind}: ${violation.detail}`);
+        telemetry.invariantViolated(violation.id, violation.message);
+        throw new Error(`invariant ${violation.id} is broken after ${event.kind}: ${violation.message}`);
       }
     }
     return effects;

@@ -28,6 +28,7 @@ export function leaseReturned(run: Run, id: string): void {
   run.state.counters.returned += 1;
   end(run, lease);
   if (!model || ticket.returned || run.state.shutdown) {
+    run.state.counters.refused += 1;
     const error = gatewayError('upstream_lost', `The engine of model '${ticket.model}' went away before it answered.`);
     run.effects.push({ kind: 'ticket.refused', id, error });
     return;

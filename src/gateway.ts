@@ -1,0 +1,198 @@
+/** The composition root: the only place that knows every part. (configuration, platform) → a gateway that starts and drains. */
+import { createAdmin } from './admin/create-admin.ts';
+import { createAccess } from './auth/access.ts';
+import type { Config, ListenAddress } from './config/config.ts';
+import { Commands } from './controller/commands.ts';
+import { Controller } from './controller/controller.ts';
+import { reconcile } from './controller/reconcile.ts';
+import { toFleetSettings } from './fleet-settings.ts';
+import { createModelRuntimes, type GatewayRuntimes } from './model-runtimes.ts';
+import type { Platform } from './platform/platform.ts';
+import { openStateDir, type StateDir } from './platform/state-dir.ts';
+import { createProxy, type Proxy } from './proxy/proxy.ts';
+import { toProxySettings } from './proxy-settings.ts';
+import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
+import { SECOND, type Milliseconds } from './units.ts';
+
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly platform: Platform;
+  readonly telemetry: GatewayTelemetry;
+  readonly version: string;
+  /** This process, for the lock of `state_dir`. */
+  readonly pid: number;
+}
+
+export interface Gateway {
+  readonly id: string;
+  /** Listens, adopts or ends what an earlier run left, and loads what is to be loaded. Rejects when the port cannot be bound. */
+  start(): Promise<{ readonly listen: ListenAddress; readonly adminListen: ListenAddress | null }>;
+  /** Stops admission, lets accepted requests end within `shutdown_timeout`, then stops or leaves the engines. Idempotent. */
+  drain(): Promise<'clean' | 'cut'>;
+  /** At once: sockets closed, and engines killed unless they are to stay. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What a verified stop of the engines may take beyond the drain itself. */
+const STOP_MARGIN: Milliseconds = 2 * SECOND;
+
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const stateDir = await openStateDir(options.platform, options.config.server.stateDir, options.pid);
+  try {
+    return await wire(options, stateDir);
+  } catch (error) {
+    await stateDir.release();
+    throw error;
+  }
+}
+
+async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
+  const { config, platform, telemetry } = options;
+  const runtimes = await createModelRuntimes({ config, platform, log: telemetry.log, stateDir });
+  const access = createAccess({
+    auth: config.auth,
+    allowedHosts: config.server.allowedHosts,
+    corsOrigins: config.server.corsOrigins,
+  });
+  const settings = toProxySettings(config, platform.clock.wall());
+  const parts: { proxy?: Proxy } = {};
+  const controller = new Controller({
+    settings: toFleetSettings(config, 1, platform.sha256),
+    runtimes,
+    platform,
+    telemetry,
+    pools: {
+      close: (replicaId) => parts.proxy?.pools.close(replicaId),
+      destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
+    },
+    savePins: (models) => {
+      stateDir
+        .writePins(models)
+        .catch((error: unknown) => telemetry.log.error({ err: error }, 'pins cannot be written down'));
+    },
+    recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
+  });
+  const control = new Commands(controller, runtimes, () => []);
+  const admin = createAdmin({
+    control,
+    config: () => config,
+    access: () => access,
+    telemetry,
+    proxyStats: () => proxy.stats(),
+    clock: platform.clock,
+    random: platform.random,
+    gateway: { id: stateDir.gatewayId, version: options.version },
+  });
+  const proxy = createProxy({
+    settings: () => settings,
+    gate: controller.desk,
+    access,
+    telemetry,
+    platform,
+    modelState: (model) => controller.modelState(model) ?? 'cold',
+    countersMoving: (replicaId) => controller.monitor.countersMoving(replicaId),
+    control: admin.main,
+  });
+  parts.proxy = proxy;
+  telemetry.observe({
+    snapshot: () => controller.snapshot(),
+    proxyStats: () => proxy.stats(),
+    configProblems: () => config.problems.filter((problem) => problem.severity !== 'info').length,
+  });
+  return new WiredGateway({ ...options, stateDir, runtimes, controller, admin, proxy });
+}
+
+interface Parts extends GatewayOptions {
+  readonly stateDir: StateDir;
+  readonly runtimes: GatewayRuntimes;
+  readonly controller: Controller;
+  readonly admin: ReturnType<typeof createAdmin>;
+  readonly proxy: Proxy;
+}
+
+class WiredGateway implements Gateway {
+  readonly id: string;
+  readonly #parts: Parts;
+  #drained: Promise<'clean' | 'cut'> | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.id = parts.stateDir.gatewayId;
+  }
+
+  async start(): Promise<{ listen: ListenAddress; adminListen: ListenAddress | null }> {
+    const { config, controller, runtimes, platform, telemetry, stateDir, proxy, admin } = this.#parts;
+    const { listen, adminListen } = config.server;
+    const bound = await proxy.listen(listen);
+    const boundAdmin = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
+    await reconcile({ controller, runtimes, platform, log: telemetry.log });
+    for (const model of await stateDir.readPins()) controller.post({ kind: 'model.pin', model, pinned: true });
+    for (const model of config.models.values()) {
+      if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
+    }
+    return {
+      listen: { host: listen.host, port: bound.port },
+      adminListen: adminListen && boundAdmin && { host: adminListen.host, port: boundAdmin.port },
+    };
+  }
+
+  drain(): Promise<'clean' | 'cut'> {
+    this.#drained ??= this.#drain();
+    return this.#drained;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  get #keepsEngines(): boolean {
+    // Processes are children: without the gateway nobody would stop them when idle. Containers were meant to outlive it.
+    return this.#parts.config.server.onShutdown === 'leave';
+  }
+
+  async #drain(): Promise<'clean' | 'cut'> {
+    const { config, controller, proxy, platform } = this.#parts;
+    const limit = config.server.shutdownTimeout;
+    const deadline = controller.now + limit;
+    controller.post({ kind: 'shutdown.begun', keep: this.#keepsEngines, deadline });
+    const listenerDrained = proxy.drain(limit);
+    let cut = false;
+    const noticing = platform.clock.after(limit, () => {
+      cut = controller.state.leases.size > 0 || controller.state.tickets.size > 0;
+    });
+    const longestStop = Math.max(0, ...[...config.models.values()].map((model) => model.stopTimeout));
+    const giveUp = new AbortController();
+    const gaveUp = platform.clock.sleep(limit + longestStop + STOP_MARGIN, giveUp.signal).then(
+      () => 'late' as const,
+      () => 'done' as const,
+    );
+    const ended = await Promise.race([controller.shutdownDone.then(() => 'done' as const), gaveUp]);
+    giveUp.abort();
+    noticing[Symbol.dispose]();
+    await listenerDrained;
+    await this.close();
+    return cut || ended === 'late' ? 'cut' : 'clean';
+  }
+
+  async #close(): Promise<void> {
+    const { controller, admin, proxy, runtimes, stateDir, telemetry, platform } = this.#parts;
+    controller.close();
+    admin.close();
+    if (!this.#keepsEngines) killEngines(controller, platform);
+    await proxy.close();
+    for (const driver of runtimes.drivers) await driver.close();
+    await platform.http.close();
+    await stateDir.release();
+    telemetry.flush();
+  }
+}
+
+/** Nothing that policy says must go may outlive the gateway: whole groups, without asking. */
+function killEngines(controller: Controller, platform: Platform): void {
+  for (const replica of controller.state.replicas.values()) {
+    const pid = replica.endpoint?.pid ?? null;
+    if (replica.driver === 'process' && pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
+  }
+}

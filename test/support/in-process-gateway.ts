@@ -1,0 +1,82 @@
+/** A whole gateway in this process: real platform, real engines as child processes, a free port, a folder of its own. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadConfig } from '../../src/config/load.ts';
+import { renderProblem } from '../../src/config/problems.ts';
+import { createGateway, type Gateway } from '../../src/gateway.ts';
+import { createPlatform } from '../../src/platform/system.ts';
+import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
+
+export interface TestGateway extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly gateway: Gateway;
+  readonly folder: string;
+  /** JSON lines of the log so far. */
+  readonly lines: readonly string[];
+  /** `GET /gateway/status`. */
+  status(): Promise<Record<string, never>>;
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+}
+
+export interface TestGatewayOptions {
+  /** YAML without `server`; models and drivers. */
+  readonly yaml: string;
+  /** Lines under `server:`, indented by two. */
+  readonly server?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Of an earlier run: adopted, and not removed at the end. */
+  readonly folder?: string;
+  /** Recount the whole state after every step; on unless said otherwise. */
+  readonly recount?: boolean;
+}
+
+export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'vgw-test-')));
+  const file = join(folder, 'gateway.yaml');
+  const server = `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${options.server ?? ''}`;
+  await writeFile(file, `${server}\n${options.yaml}\n`);
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: process.env['HOME'],
+    VLLM_GATEWAY_RECOUNT: options.recount === false ? '0' : '1',
+    ...options.env,
+  };
+  const platform = { ...createPlatform(), env };
+  const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
+  if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
+  const { config } = loaded;
+  const lines: string[] = [];
+  const telemetry = createTelemetry({
+    level: 'debug',
+    format: 'json',
+    output: { write: (line) => lines.push(line) },
+    clock: platform.clock,
+    isModel: (name) => config.models.has(name),
+    processMetrics: false,
+  });
+  const gateway = await createGateway({ config, platform, telemetry, version: '0.0.0-test', pid: process.pid });
+  const { listen } = await gateway.start();
+  const url = `http://127.0.0.1:${listen.port}`;
+  return {
+    url,
+    port: listen.port,
+    gateway,
+    folder,
+    lines,
+    status: async () => (await fetch(`${url}/gateway/status`)).json() as Promise<Record<string, never>>,
+    post: (path, body, init = {}) =>
+      fetch(url + path, {
+        method: 'POST',
+        ...init,
+        headers: { 'content-type': 'application/json', ...init.headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+    [Symbol.asyncDispose]: async () => {
+      await gateway.close();
+      telemetry[Symbol.dispose]();
+      if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,215 @@
+/** A controller on a virtual clock with engines that do as they are told: for tests of the shell. */
+import { Controller } from '../../src/controller/controller.ts';
+import type { TicketSink, Lease, Upstream } from '../../src/controller/gate.ts';
+import type { ModelRuntime, ModelRuntimes } from '../../src/controller/model-runtime.ts';
+import type { FoundReplica } from '../../src/core/events.ts';
+import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
+import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
+import type { Driver, ExitReport, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
+import type { GatewayError } from '../../src/errors.ts';
+import type { Logger, Telemetry } from '../../src/telemetry/telemetry.ts';
+import { GIB, MINUTE, SECOND } from '../../src/units.ts';
+import { createTestPlatform, type TestPlatform } from './test-platform.ts';
+
+export function modelSettings(name: string, over: Partial<ModelSettings> = {}): ModelSettings {
+  return {
+    name,
+    driver: 'process',
+    specHash: `spec-${name}`,
+    maxQueueSize: 200,
+    maxConcurrent: 50,
+    queueTimeout: 9 * MINUTE,
+    inactivityTimeout: 30 * MINUTE,
+    alwaysOn: false,
+    preload: false,
+    startTimeout: 65 * MINUTE,
+    startStallTimeout: 10 * MINUTE,
+    stopTimeout: 30 * SECOND,
+    stallTimeout: 2 * MINUTE,
+    deviceCount: 1,
+    deviceIds: ['gpu-0'],
+    memory: 20 * GIB,
+    needsPort: true,
+    unstartable: null,
+    ...over,
+  };
+}
+
+export function fleetSettings(models: readonly ModelSettings[], over: Partial<FleetSettings> = {}): FleetSettings {
+  return {
+    version: 1,
+    limits: { maxInFlight: 150, maxTurn: MINUTE, minResidency: 90 * SECOND, drainTimeout: 5 * MINUTE },
+    retry: { attempts: 3 },
+    ports: { first: 20_000, last: 20_099 },
+    devices: [{ id: 'gpu-0', totalBytes: 24 * GIB, budgetBytes: 22 * GIB, pool: null, uuid: null }],
+    models: new Map(models.map((model) => [model.name, model])),
+    ...over,
+  };
+}
+
+/** Launches at once; ready when the test says so; stops at once unless told otherwise. */
+export class ScriptedDriver implements Driver {
+  readonly kind = 'process';
+  readonly launches: ReplicaIdentity[] = [];
+  readonly stops: { readonly replica: ReplicaRef; readonly options: StopOptions }[] = [];
+  readonly adopted: ReplicaRef[] = [];
+  found: readonly FoundReplica[] = [];
+  failLaunch: Error | null = null;
+  stopping: (replica: ReplicaRef) => Promise<void> = async () => {};
+  lines: readonly string[] = [];
+  #report: (exit: ExitReport) => void = () => {};
+
+  async launch(_spec: unknown, identity: ReplicaIdentity): Promise<Endpoint> {
+    this.launches.push(identity);
+    if (this.failLaunch) throw this.failLaunch;
+    return {
+      origin: `http://127.0.0.1:${20_000 + this.launches.length}`,
+      pathPrefix: '',
+      pid: 100 + this.launches.length,
+      container: null,
+    };
+  }
+  async stop(replica: ReplicaRef, options: StopOptions): Promise<void> {
+    this.stops.push({ replica, options });
+    await this.stopping(replica);
+  }
+  async list(): Promise<readonly FoundReplica[]> {
+    return this.found;
+  }
+  watch(report: (exit: ExitReport) => void): Disposable {
+    this.#report = report;
+    return { [Symbol.dispose]: () => undefined };
+  }
+  adopt(replica: ReplicaRef): void {
+    this.adopted.push(replica);
+  }
+  exit(replica: ReplicaRef, code: number | null, detail = `exit code ${code}`): void {
+    this.#report({ replica, code, signal: null, detail });
+  }
+  async *logs(): AsyncIterable<string> {
+    yield* this.lines;
+  }
+  async tail(): Promise<readonly string[]> {
+    return this.lines;
+  }
+  async logSize(): Promise<number> {
+    return 0;
+  }
+  async close(): Promise<void> {}
+}
+
+export interface ScriptedFleet {
+  readonly controller: Controller;
+  readonly platform: TestPlatform;
+  readonly driver: ScriptedDriver;
+  readonly runtimes: ModelRuntimes;
+  readonly destroyed: string[];
+  readonly pins: (readonly string[])[];
+  /** Lets promises that are already settled run on. */
+  flush(): Promise<void>;
+  /** From now on every engine answers health and lists its model. */
+  engineAnswers(): void;
+}
+
+export const silentLog: Logger = {
+  trace: () => undefined,
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silentLog,
+};
+
+const silentTelemetry: Telemetry = {
+  log: silentLog,
+  requestEnded: () => undefined,
+  upstreamRequest: () => undefined,
+  retried: () => undefined,
+  startEnded: () => undefined,
+  startPhaseEnded: () => undefined,
+  evicted: () => undefined,
+  invariantViolated: () => undefined,
+};
+
+export function createScriptedFleet(settings: FleetSettings): ScriptedFleet {
+  const platform = createTestPlatform();
+  const driver = new ScriptedDriver();
+  const destroyed: string[] = [];
+  const pins: (readonly string[])[] = [];
+  const runtimes: ModelRuntimes = {
+    of: (model) => (settings.models.has(model) ? runtimeOf(driver, model) : undefined),
+    driverOf: () => driver,
+    drivers: [driver],
+    adoptionBarred: null,
+  };
+  const controller = new Controller({
+    settings,
+    runtimes,
+    platform,
+    telemetry: silentTelemetry,
+    pools: { close: () => undefined, destroy: (id) => void destroyed.push(id) },
+    savePins: (models) => void pins.push(models),
+    recount: true,
+  });
+  return {
+    controller,
+    platform,
+    driver,
+    runtimes,
+    destroyed,
+    pins,
+    flush: async () => {
+      for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
+    },
+    engineAnswers: () => {
+      platform.http.answer = (url) =>
+        url.endsWith('/v1/models')
+          ? { status: 200, body: JSON.stringify({ data: [...settings.models.keys()].map((id) => ({ id })) }) }
+          : { status: 200, body: '' };
+    },
+  };
+}
+
+function runtimeOf(driver: Driver, model: string): ModelRuntime {
+  return {
+    driver,
+    readyAtOnce: false,
+    healthPath: '/health',
+    listsModels: true,
+    servedName: model,
+    launchSpec: () => ({ argv: ['engine'], env: {}, host: '127.0.0.1', port: 1, url: null }),
+    upstream: (replica, endpoint): Upstream => ({
+      id: replica.id,
+      origin: endpoint.origin,
+      pathPrefix: '',
+      headers: {},
+      servedName: model,
+      connections: 52,
+      idleLimit: 4 * SECOND,
+      external: false,
+    }),
+    controlHeaders: () => ({}),
+    readProgress: (line) => (line.startsWith('phase ') ? { phase: line.slice(6), fraction: null } : null),
+    readCounters: () => null,
+    classifyFailure: (lines) => ({
+      cause: 'out_of_memory',
+      message: `not enough memory (${lines.at(-1) ?? 'no log'}).`,
+    }),
+  };
+}
+
+/** Remembers what it was told. */
+export class RecordingSink implements TicketSink {
+  readonly leases: Lease[] = [];
+  readonly refusals: GatewayError[] = [];
+  readonly cuts: GatewayError[] = [];
+  granted(lease: Lease): void {
+    this.leases.push(lease);
+  }
+  refused(error: GatewayError): void {
+    this.refusals.push(error);
+  }
+  cut(error: GatewayError): void {
+    this.cuts.push(error);
+  }
+}
