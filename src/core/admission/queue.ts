@@ -61,6 +61,19 @@ export class TicketQueue {
     return this.#arrivals[Symbol.iterator]();
   }
 
+  /** For checks: what is wrong with its three lists; null when they agree. Time grows with the queue. */
+  recount(): string | null {
+    let inLanes = 0;
+    for (const [keyId, lane] of this.#lanes) {
+      if (lane.size === 0) return `the lane of ${keyId} is empty`;
+      if (!this.#turns.has(keyId)) return `${keyId} waits and has no turn`;
+      for (const ticket of lane) if (!this.#arrivals.has(ticket)) return `${ticket.id} is in a lane only`;
+      inLanes += lane.size;
+    }
+    if (this.#turns.size !== this.#lanes.size) return `${this.#turns.size} turns, ${this.#lanes.size} lanes`;
+    return inLanes === this.size ? null : `${this.size} arrivals, ${inLanes} in lanes`;
+  }
+
   #lane(keyId: string): Ring<Ticket> {
     const known = this.#lanes.get(keyId);
     if (known) return known;

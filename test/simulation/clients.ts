@@ -1,0 +1,211 @@
+/** The proxy and the people behind it: requests that come, wait, run, break, are tried again, and go away in any phase. */
+import type { FleetEffect } from '../../src/core/effects.ts';
+import type { LeaseOutcome } from '../../src/core/events.ts';
+import type { GatewayError } from '../../src/errors.ts';
+import type { Milliseconds } from '../../src/units.ts';
+import type { Engines } from './engines.ts';
+import type { Kernel } from './kernel.ts';
+import { Random } from './random.ts';
+import type { ClosedLoopIntent, RequestIntent, Scenario } from './scenario.ts';
+
+/** How a request ended for its client. */
+export interface Answer {
+  readonly kind: 'completed' | 'left' | 'broken' | 'refused' | 'cut' | 'gateway_died';
+  readonly error: GatewayError | null;
+  readonly tookMs: Milliseconds;
+}
+
+interface Request {
+  readonly id: string;
+  readonly model: string;
+  readonly workMs: Milliseconds;
+  readonly arrivedAt: Milliseconds;
+  connectFailures: number;
+  phase: 'waiting' | 'leased' | 'over';
+  /** Id of the replica that it runs on. */
+  replica: string | null;
+  /** Counts grants: what was meant for an earlier one is void. */
+  turn: number;
+  sentByte: boolean;
+  readonly onEnd: (answer: Answer) => void;
+}
+
+export type Ask = Pick<RequestIntent, 'model' | 'key' | 'workMs' | 'patience' | 'leavesAfter' | 'connectFailures'>;
+
+export class Clients {
+  readonly answers: { id: string; model: string; answer: Answer }[] = [];
+  readonly #kernel: Kernel;
+  readonly #engines: Engines;
+  readonly #random: Random;
+  readonly #latencyMs: Milliseconds;
+  readonly #open = new Map<string, Request>();
+  #count = 0;
+
+  constructor(kernel: Kernel, engines: Engines, scenario: Scenario) {
+    this.#kernel = kernel;
+    this.#engines = engines;
+    this.#random = new Random(scenario.seed, 'clients');
+    this.#latencyMs = scenario.latencyMs;
+  }
+
+  get open(): number {
+    return this.#open.size;
+  }
+
+  openOf(model: string): number {
+    return [...this.#open.values()].filter((request) => request.model === model).length;
+  }
+
+  ask(ask: Ask, onEnd: (answer: Answer) => void = () => undefined): string {
+    this.#count += 1;
+    const id = `t${this.#count}`;
+    const request: Request = {
+      id,
+      model: ask.model,
+      workMs: ask.workMs,
+      arrivedAt: this.#kernel.now,
+      connectFailures: ask.connectFailures,
+      phase: 'waiting',
+      replica: null,
+      turn: 0,
+      sentByte: false,
+      onEnd,
+    };
+    this.#open.set(id, request);
+    if (ask.leavesAfter !== null) this.#kernel.after(ask.leavesAfter, () => this.#leave(request));
+    const { model, key, patience } = ask;
+    this.#kernel.step({ kind: 'ticket.arrived', id, model, keyId: key, stream: patience === null, patience });
+    return id;
+  }
+
+  /** Clients that ask again as soon as they have their answer and have thought about it. */
+  closedLoop(intent: Omit<ClosedLoopIntent, 'kind'>): void {
+    const until = this.#kernel.now + intent.lastsMs;
+    const again = (key: string): void => {
+      if (this.#kernel.now >= until) return;
+      const ask: Ask = { ...intent, key, patience: null, leavesAfter: null, connectFailures: 0 };
+      this.ask(ask, (answer) => {
+        const rest = answer.error?.retryAfterMs ?? (answer.kind === 'completed' ? 0 : 1_000);
+        this.#kernel.after(rest + this.#random.around(intent.thinkMs), () => again(key));
+      });
+    };
+    for (let client = 0; client < intent.clients; client += 1) {
+      this.#kernel.after(this.#random.int(0, 20), () => again(`loop-${client % 3}`));
+    }
+  }
+
+  /** The gateway is gone, and every connection with it. */
+  gatewayDied(): void {
+    for (const request of this.#open.values()) this.#over(request, 'gateway_died', null);
+  }
+
+  perform(effect: FleetEffect): void {
+    if (!('id' in effect)) return;
+    const request = this.#open.get(effect.id);
+    switch (effect.kind) {
+      case 'ticket.granted':
+        if (request) this.#granted(request, effect.replica.id);
+        else this.#kernel.post({ kind: 'lease.released', id: effect.id, outcome: 'client_closed' });
+        return;
+      case 'ticket.refused':
+        if (request) this.#over(request, 'refused', effect.error);
+        return;
+      case 'lease.cut':
+        if (request) this.#cut(request, effect.error);
+        return;
+      case 'retry.answered':
+        if (request) this.#retryAnswered(request, effect.granted);
+        return;
+      case 'ticket.queued':
+        return;
+    }
+  }
+
+  #granted(request: Request, replica: string): void {
+    request.phase = 'leased';
+    request.replica = replica;
+    request.sentByte = false;
+    request.turn += 1;
+    this.#later(request, this.#latency(), () => this.#connect(request));
+  }
+
+  #connect(request: Request): void {
+    const engine = this.#engines.all.get(request.replica ?? '');
+    const refused = !engine || engine.phase !== 'ready';
+    if (refused || request.connectFailures > 0) {
+      request.connectFailures -= refused ? 0 : 1;
+      this.#kernel.step({ kind: 'retry.asked', id: request.id });
+      return;
+    }
+    engine.work.set(request.id, () => this.#later(request, this.#latency(), () => this.#lost(request)));
+    this.#later(request, request.workMs / 2, () => {
+      if (!engine.hung && engine.work.has(request.id)) request.sentByte = true;
+    });
+    this.#later(request, request.workMs, () => {
+      // A hung engine keeps its work; a dead one has lost it.
+      if (!engine.hung && engine.work.has(request.id)) this.#release(request, 'completed', 'completed', null);
+    });
+  }
+
+  #retryAnswered(request: Request, granted: boolean): void {
+    if (granted) this.#later(request, 1_000, () => this.#connect(request));
+    else this.#later(request, 0, () => this.#lost(request));
+  }
+
+  /** Its engine is gone: back to the line when nothing has reached the client yet. */
+  #lost(request: Request): void {
+    const ready = this.#kernel.state.replicas.get(request.replica ?? '')?.phase === 'ready';
+    // Its last words may have told us before its exit is seen.
+    if (!request.sentByte && (!ready || this.#random.chance(0.2))) {
+      request.phase = 'waiting';
+      request.turn += 1;
+      this.#kernel.step({ kind: 'lease.returned', id: request.id });
+      return;
+    }
+    this.#release(request, 'upstream_failed', 'broken', null);
+  }
+
+  #cut(request: Request, error: GatewayError): void {
+    const late = this.#random.chance(0.2) ? this.#random.int(0, 2_000) : 0;
+    this.#later(request, late, () => this.#release(request, 'deadline', 'cut', error));
+  }
+
+  #leave(request: Request): void {
+    if (request.phase === 'waiting') {
+      this.#over(request, 'left', null);
+      this.#kernel.step({ kind: 'ticket.abandoned', id: request.id });
+    } else if (request.phase === 'leased') {
+      this.#release(request, 'client_closed', 'left', null);
+    }
+  }
+
+  #release(request: Request, outcome: LeaseOutcome, kind: Answer['kind'], error: GatewayError | null): void {
+    this.#engines.all.get(request.replica ?? '')?.work.delete(request.id);
+    const { id } = request;
+    this.#over(request, kind, error);
+    this.#kernel.step({ kind: 'lease.released', id, outcome });
+    // Whoever says it twice is not heard.
+    if (this.#random.chance(0.05)) this.#kernel.post({ kind: 'lease.released', id, outcome });
+  }
+
+  #over(request: Request, kind: Answer['kind'], error: GatewayError | null): void {
+    if (request.phase === 'over') return;
+    request.phase = 'over';
+    this.#open.delete(request.id);
+    const answer: Answer = { kind, error, tookMs: this.#kernel.now - request.arrivedAt };
+    this.answers.push({ id: request.id, model: request.model, answer });
+    request.onEnd(answer);
+  }
+
+  /** Later, if it still runs on the same grant. */
+  #later(request: Request, delay: Milliseconds, act: () => void): void {
+    const { turn } = request;
+    this.#kernel.after(delay, () => {
+      if (request.phase === 'leased' && request.turn === turn) act();
+    });
+  }
+
+  #latency(): Milliseconds {
+    return this.#random.int(0, this.#latencyMs);
+  }
+}

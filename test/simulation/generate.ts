@@ -1,0 +1,191 @@
+/** A seed becomes a world and a schedule. Every figure is drawn anew, so that tight and generous worlds both occur. */
+import type { StartFailureCause } from '../../src/errors.ts';
+import { Random } from './random.ts';
+import {
+  simulatedDevice,
+  type Intent,
+  type ReloadChange,
+  type Scenario,
+  type StartFault,
+  type SimulatedDevice,
+  type SimulatedModel,
+} from './scenario.ts';
+
+const CAUSES: readonly [StartFailureCause, ...StartFailureCause[]] = [
+  'out_of_memory',
+  'model_files',
+  'bad_arguments',
+  'crashed',
+];
+
+export function generate(seed: number): Scenario {
+  const random = new Random(seed, 'swarm');
+  const devices = drawDevices(random);
+  const models = drawModels(random, devices);
+  const safetyMs = random.int(2, 12) * 60_000;
+  return {
+    name: `seed ${seed}`,
+    seed,
+    devices,
+    models,
+    limits: {
+      maxInFlight: random.chance(0.3) ? random.int(1, 6) : random.int(5, 60),
+      maxTurn: random.chance(0.1) ? 0 : random.int(1, 60) * 1_000,
+      minResidency: random.chance(0.2) ? 0 : random.int(1, 90) * 1_000,
+      drainTimeout: random.int(1, 60) * 1_000,
+    },
+    attempts: random.int(1, 4),
+    // Fewer ports than replicas, now and then.
+    ports: { first: 20_000, last: 20_000 + (random.chance(0.1) ? random.int(0, 2) : 99) },
+    timerLagMs: random.pick([0, 0, 5, 50]),
+    latencyMs: random.pick([0, 2, 20, 200]),
+    safetyMs,
+    keepAtEnd: random.chance(0.4),
+    intents: drawIntents(new Random(seed, 'workload'), devices, models, safetyMs),
+  };
+}
+
+function drawDevices(random: Random): SimulatedDevice[] {
+  const count = random.int(1, 4);
+  const equal = random.chance(0.6);
+  const size = random.pick([8, 16, 24, 48, 80]);
+  const fraction = random.pick([0.9, 0.9, 1, 0.5]);
+  return Array.from({ length: count }, (_, index) =>
+    simulatedDevice(`gpu-${index}`, equal ? size : random.pick([8, 16, 24, 48, 80]), fraction),
+  );
+}
+
+function drawModels(random: Random, devices: readonly SimulatedDevice[]): SimulatedModel[] {
+  const count = random.int(1, 6);
+  const smallest = Math.min(...devices.map((device) => device.budgetBytes));
+  return Array.from({ length: count }, (_, index) => {
+    const name = `m${index}`;
+    const deviceCount = random.chance(0.05) ? 0 : devices.length > 1 && random.chance(0.25) ? 2 : 1;
+    const some = devices.filter(() => random.chance(0.7)).map((device) => device.id);
+    const share = random.chance(0.05) ? 3 : random.int(20, 100) / 100;
+    return {
+      settings: {
+        name,
+        specHash: `${name}#0`,
+        maxQueueSize: random.chance(0.4) ? random.int(1, 5) : random.int(5, 60),
+        maxConcurrent: random.int(1, 8),
+        queueTimeout: random.chance(0.3) ? random.int(2, 20) * 1_000 : 540_000,
+        inactivityTimeout: random.chance(0.3) ? 0 : random.int(1, 120) * 1_000,
+        alwaysOn: random.chance(0.1),
+        preload: random.chance(0.1),
+        startTimeout: random.int(60, 300) * 1_000,
+        startStallTimeout: random.int(15, 60) * 1_000,
+        stopTimeout: random.int(1, 30) * 1_000,
+        stallTimeout: random.int(10, 120) * 1_000,
+        deviceCount,
+        deviceIds: some.length >= deviceCount && random.chance(0.4) ? some : devices.map((device) => device.id),
+        memory: random.chance(0.15) ? null : Math.max(1, Math.floor(smallest * share)),
+        needsPort: random.chance(0.8),
+      },
+      loadMs: random.int(1, 40) * 1_000,
+      hasCounters: random.chance(0.7),
+    };
+  });
+}
+
+function drawIntents(
+  random: Random,
+  devices: readonly SimulatedDevice[],
+  models: readonly SimulatedModel[],
+  safetyMs: number,
+): Intent[] {
+  const intents: Intent[] = [];
+  const count = random.int(10, 120);
+  // Some worlds know no faults, others little else.
+  const faultiness = random.pick([0, 0.1, 0.3, 0.6]);
+  for (let index = 0; index < count; index += 1) {
+    const at = random.int(0, safetyMs);
+    // Zipf-like: the first model is the hot one.
+    const model = models[Math.min(models.length - 1, random.around(1))]?.settings.name ?? 'm0';
+    intents.push(
+      random.chance(faultiness) ? drawFault(random, at, model, devices) : drawLoad(random, at, model, safetyMs),
+    );
+  }
+  return intents.toSorted((one, other) => one.at - other.at);
+}
+
+function drawLoad(random: Random, at: number, model: string, safetyMs: number): Intent {
+  if (random.chance(0.06)) {
+    const lastsMs = random.int(10_000, Math.max(10_001, Math.floor(safetyMs / 2)));
+    return {
+      at,
+      kind: 'closed_loop',
+      model,
+      clients: random.int(1, 8),
+      workMs: random.int(100, 5_000),
+      thinkMs: 50,
+      lastsMs,
+    };
+  }
+  if (random.chance(0.08)) return { at, kind: random.pick(['load', 'unload', 'pin', 'unpin', 'unpin']), model };
+  return {
+    at,
+    kind: 'request',
+    model,
+    key: random.pick(['a', 'a', 'b', 'c']),
+    count: random.chance(0.1) ? random.int(5, 40) : 1,
+    workMs: random.chance(0.1) ? random.int(10_000, 200_000) : random.around(1_500),
+    patience: random.chance(0.1) ? random.int(1, 60) * 1_000 : null,
+    leavesAfter: random.chance(0.3) ? random.around(10_000) : null,
+    connectFailures: random.chance(0.1) ? random.int(1, 4) : 0,
+  };
+}
+
+function drawFault(random: Random, at: number, model: string, devices: readonly SimulatedDevice[]): Intent {
+  const device = random.any(devices)?.id ?? 'gpu-0';
+  const share = random.int(1, 19) / 20;
+  switch (random.int(0, 13)) {
+    case 0:
+    case 1:
+    case 2: {
+      const fault = random.pick<StartFault>([
+        'fails',
+        'exits',
+        'hangs',
+        'crawls',
+        'port_taken',
+        'port_taken',
+        'never_spawns',
+      ]);
+      return { at, kind: 'start_fault', model, fault, cause: random.pick(CAUSES), share };
+    }
+    case 3:
+      return { at, kind: 'stop_fault', model, fault: 'slow', lastsMs: random.int(1, 30) * 1_000 };
+    case 4:
+      return { at, kind: 'stop_fault', model, fault: 'stuck', lastsMs: random.int(1, 120) * 1_000 };
+    case 5:
+    case 6:
+      return { at, kind: 'crash', model };
+    case 7:
+      return { at, kind: 'hang', model };
+    case 8:
+      return { at, kind: random.pick(['sick', 'slow_health']), model };
+    case 9:
+      return { at, kind: 'foreign', device, share: random.pick([0, 0, 0.3, 0.9]) };
+    case 10:
+      return { at, kind: 'stale', model };
+    case 11:
+      return { at, kind: 'killed', adoptable: random.chance(0.8) };
+    default: {
+      const change = random.pick<ReloadChange>([
+        'spec',
+        'removed',
+        'added',
+        'added',
+        'limits',
+        'max_in_flight',
+        'always_on',
+        'not_always_on',
+        'unstartable',
+        'startable',
+        'startable',
+      ]);
+      return { at, kind: 'reload', model, change, value: random.int(0, 40) };
+    }
+  }
+}

@@ -1,0 +1,147 @@
+/** The loop of a simulated run: virtual time, the real core, every invariant after every event, and a trace of it all. */
+import type { FleetEffect } from '../../src/core/effects.ts';
+import type { FleetEvent } from '../../src/core/events.ts';
+import { emptyFleet } from '../../src/core/fleet.ts';
+import { checkInvariants, type Violation } from '../../src/core/invariants.ts';
+import type { FleetSettings } from '../../src/core/settings.ts';
+import type { FleetState } from '../../src/core/state.ts';
+import { step } from '../../src/core/step.ts';
+import type { Milliseconds } from '../../src/units.ts';
+import { Agenda } from './agenda.ts';
+import { Random } from './random.ts';
+import { Trace } from './trace.ts';
+
+/** Ends a run at its first broken promise. */
+export class SimulationFailure extends Error {
+  readonly violation: Violation;
+  readonly at: Milliseconds;
+  constructor(violation: Violation, at: Milliseconds) {
+    super(`${violation.id} at ${at} ms: ${violation.message}`);
+    this.name = 'SimulationFailure';
+    this.violation = violation;
+    this.at = at;
+  }
+}
+
+/** Sees every step: before it with the state as it was, after it with what it decided. */
+export interface Observer {
+  before(event: FleetEvent): void;
+  after(event: FleetEvent, effects: readonly FleetEffect[]): void;
+}
+
+export interface KernelOptions {
+  readonly seed: number;
+  readonly settings: FleetSettings;
+  readonly timerLagMs: number;
+  /** Full recounts after every event; every so many in worlds too large for that. */
+  readonly checkEvery?: number;
+  readonly maxEvents?: number;
+  readonly trace?: (line: string) => void;
+}
+
+export class Kernel {
+  now: Milliseconds = 0;
+  state: FleetState;
+  /** Counts lives of the gateway: what was meant for an earlier one never arrives. */
+  life = 0;
+  events = 0;
+  readonly trace: Trace;
+  readonly observers: Observer[] = [];
+  /** Performs effects; may post events, later. */
+  perform: (effect: FleetEffect) => void = () => undefined;
+  readonly #agenda = new Agenda();
+  readonly #options: KernelOptions;
+  readonly #order: Random;
+  readonly #core: Random;
+  readonly #timers: Random;
+  #wakeAt: Milliseconds | null = null;
+
+  constructor(options: KernelOptions) {
+    this.#options = options;
+    this.#order = new Random(options.seed, 'order');
+    this.#core = new Random(options.seed, 'core');
+    this.#timers = new Random(options.seed, 'timers');
+    this.trace = new Trace(options.trace);
+    this.state = emptyFleet(options.settings, 0);
+  }
+
+  /** A new life with an empty fleet; nothing that was under way in the old one is heard of again. */
+  rebirth(settings: FleetSettings): void {
+    this.life += 1;
+    this.#wakeAt = null;
+    this.state = emptyFleet(settings, this.now);
+  }
+
+  after(delay: Milliseconds, act: () => void): void {
+    this.#agenda.add(this.now + Math.max(0, Math.round(delay)), this.#order.next(), act);
+  }
+
+  /** Posts an event for this life of the gateway. */
+  post(event: FleetEvent, delay: Milliseconds = 0): void {
+    const { life } = this;
+    this.after(delay, () => {
+      if (life === this.life) this.step(event);
+    });
+  }
+
+  fail(id: string, message: string): never {
+    throw new SimulationFailure({ id, message }, this.now);
+  }
+
+  check(id: string, holds: boolean, message: () => string): void {
+    if (!holds) this.fail(id, message());
+  }
+
+  step(event: FleetEvent): void {
+    this.events += 1;
+    if (this.events > (this.#options.maxEvents ?? 400_000)) this.fail('livelock', 'too many events');
+    for (const observer of this.observers) observer.before(event);
+    const effects = this.#stepCore(event);
+    this.trace.note(this.now, event, effects);
+    for (const observer of this.observers) observer.after(event, effects);
+    if (this.events % (this.#options.checkEvery ?? 1) === 0) this.recount();
+    for (const effect of effects) this.perform(effect);
+    this.#arm();
+  }
+
+  recount(): void {
+    const [violation] = checkInvariants(this.state);
+    if (violation) this.fail(violation.id, violation.message);
+  }
+
+  /** Runs everything due up to this time; with `until`, stops early once it holds. */
+  runTo(time: Milliseconds, until?: () => boolean): void {
+    for (;;) {
+      if (until?.()) return;
+      const at = this.#agenda.nextAt();
+      if (at === undefined || at > time) break;
+      const entry = this.#agenda.take();
+      this.now = at;
+      entry?.act();
+    }
+    this.now = Math.max(this.now, time);
+  }
+
+  #stepCore(event: FleetEvent): readonly FleetEffect[] {
+    try {
+      return step(this.state, event, { now: this.now, random: () => this.#core.next() });
+    } catch (error) {
+      return this.fail('throw', error instanceof Error ? (error.stack ?? error.message) : String(error));
+    }
+  }
+
+  #arm(): void {
+    const next = this.state.deadlines.next();
+    if (next === null) return;
+    const lag = this.#options.timerLagMs > 0 ? this.#timers.int(0, this.#options.timerLagMs) : 0;
+    const at = Math.max(this.now, next) + lag;
+    if (this.#wakeAt !== null && this.#wakeAt <= at) return;
+    this.#wakeAt = at;
+    const { life } = this;
+    this.after(at - this.now, () => {
+      if (life !== this.life || this.#wakeAt !== at) return;
+      this.#wakeAt = null;
+      this.step({ kind: 'time.passed' });
+    });
+  }
+}

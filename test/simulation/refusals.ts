@@ -1,0 +1,89 @@
+/** Was this refusal true? Worked out anew from the state, without the code that refused. */
+import type { FleetEvent } from '../../src/core/events.ts';
+import type { FleetState, Model } from '../../src/core/state.ts';
+import type { GatewayError } from '../../src/errors.ts';
+import type { Milliseconds } from '../../src/units.ts';
+import type { Entry } from './history.ts';
+
+interface Refusal {
+  readonly event: FleetEvent;
+  readonly entry: Entry;
+  readonly error: GatewayError;
+  readonly now: Milliseconds;
+  readonly state: FleetState;
+  /** Tickets that waited for the model before the event, if it was an arrival. */
+  readonly waitingBefore: number;
+  readonly readyBefore: boolean;
+}
+
+/** Memory could fit it if all that may leave had left. */
+export function couldFit(state: FleetState, model: Model): boolean {
+  const { deviceCount, deviceIds, memory } = model.settings;
+  let fitting = 0;
+  for (const id of deviceIds) {
+    const device = state.devices.get(id);
+    if (!device || device.quarantine !== null) continue;
+    const room = Math.min(device.budgetBytes, device.totalBytes - device.foreignBytes);
+    let staying = 0;
+    for (const replica of state.replicas.values()) {
+      const owner = state.models.get(replica.model);
+      const pinned = owner !== undefined && (owner.pinned || owner.settings.alwaysOn);
+      const leaving = replica.phase === 'draining' || replica.phase === 'stopping';
+      if (replica.phase === 'zombie' || (pinned && !leaving)) staying += replica.reservations.get(id) ?? 0;
+    }
+    const need = memory ?? room;
+    if (need > 0 && need <= room - staying) fitting += 1;
+  }
+  return fitting >= deviceCount;
+}
+
+export function whyRefusalIsWrong(refusal: Refusal): string | null {
+  const { event, error, state, entry } = refusal;
+  const after = error.retryAfterMs;
+  if (after !== undefined && !(Number.isInteger(after) && after >= 1_000 && after <= 60_000)) {
+    return `Retry-After of ${after} ms`;
+  }
+  const model = state.models.get(entry.model);
+  const unless = (holds: boolean, otherwise: string): string | null => (holds ? null : otherwise);
+  switch (error.code) {
+    case 'queue_full':
+      return queueFull(refusal, model);
+    case 'queue_timeout':
+      return unless(model !== undefined && timeIsOver(refusal, model), 'it has not waited that long');
+    case 'no_capacity':
+      if (!model) return 'its model is not there';
+      return unless(timeIsOver(refusal, model) || !couldFit(state, model), 'it could fit');
+    case 'model_not_found':
+      return unless(model === undefined, 'the model is there');
+    case 'model_backing_off':
+      return unless(
+        event.kind === 'ticket.arrived' && model?.current === null && (model.backoff.until ?? 0) > refusal.now,
+        'the model does not rest',
+      );
+    case 'model_start_failed':
+      return unless(
+        model !== undefined && (model.lastFailure?.at === refusal.now || model.settings.unstartable !== null),
+        'no start failed',
+      );
+    case 'shutting_down':
+      return unless(state.shutdown !== null, 'nobody asked for that');
+    case 'upstream_lost':
+      return unless(event.kind === 'lease.returned', 'it was not running');
+    default:
+      return 'the core has no such refusal';
+  }
+}
+
+function queueFull({ event, error, waitingBefore, readyBefore }: Refusal, model: Model | undefined): string | null {
+  if (event.kind !== 'ticket.arrived') return 'it was admitted already';
+  const slots = readyBefore ? 0 : (model?.settings.maxConcurrent ?? 0);
+  const bound = (model?.settings.maxQueueSize ?? 0) + slots;
+  if (waitingBefore < bound) return `${waitingBefore} wait and the bound is ${bound}`;
+  return error.queue?.depth === waitingBefore && error.queue.max === bound ? null : 'its figures are wrong';
+}
+
+function timeIsOver({ event, entry, now }: Refusal, model: Model): boolean {
+  const waited = now - entry.arrivedAt;
+  if (event.kind === 'time.passed' && waited >= model.settings.queueTimeout) return true;
+  return entry.patience !== null && waited >= entry.patience;
+}

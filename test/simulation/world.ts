@@ -1,0 +1,203 @@
+/** One simulated machine with its gateway: kernel, engines, clients, history, and what operators do to it. */
+import type { FleetEffect } from '../../src/core/effects.ts';
+import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
+import { Clients } from './clients.ts';
+import { Engines } from './engines.ts';
+import { History } from './history.ts';
+import { Kernel, type KernelOptions } from './kernel.ts';
+import { Lifecycles } from './lifecycles.ts';
+import { Policy } from './policy.ts';
+import { settingsOf, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
+
+export class World {
+  readonly kernel: Kernel;
+  readonly engines: Engines;
+  readonly clients: Clients;
+  readonly history: History;
+  readonly scenario: Scenario;
+  settings: FleetSettings;
+  shutdownDone = false;
+  /** Written down by the shell, so that they outlive it. */
+  #pinned: readonly string[] = [];
+
+  constructor(scenario: Scenario, options: Partial<KernelOptions> = {}) {
+    this.scenario = scenario;
+    this.settings = settingsOf(scenario);
+    const { seed, timerLagMs } = scenario;
+    this.kernel = new Kernel({ seed, settings: this.settings, timerLagMs, ...options });
+    this.engines = new Engines(this.kernel, scenario);
+    this.clients = new Clients(this.kernel, this.engines, scenario);
+    this.history = new History(this.kernel);
+    this.kernel.observers.push(this.history, new Lifecycles(this.kernel), new Policy(this.kernel));
+    this.kernel.perform = (effect) => this.#perform(effect);
+  }
+
+  /** Everything the schedule asks for, each at its time. */
+  schedule(intents: readonly Intent[]): void {
+    for (const intent of intents) this.kernel.after(intent.at - this.kernel.now, () => this.act(intent));
+  }
+
+  act(intent: Intent): void {
+    if (this.kernel.state.shutdown) return;
+    switch (intent.kind) {
+      case 'request':
+        for (let count = 0; count < intent.count; count += 1) this.clients.ask(intent);
+        return;
+      case 'closed_loop':
+        return this.clients.closedLoop(intent);
+      case 'load':
+        return this.kernel.step({ kind: 'model.load', model: intent.model });
+      case 'unload':
+        return this.kernel.step({ kind: 'model.unload', model: intent.model, reason: 'unload' });
+      case 'pin':
+      case 'unpin':
+        return this.kernel.step({ kind: 'model.pin', model: intent.model, pinned: intent.kind === 'pin' });
+      case 'reload':
+        return this.#reload(intent.model, intent.change, intent.value);
+      default:
+        if (this.engines.faults) this.#fault(intent);
+    }
+  }
+
+  /** From here on nothing breaks by itself any more. */
+  heal(): void {
+    this.engines.faults = false;
+    for (const device of this.kernel.state.devices.values()) this.#observe(device.id, 0);
+    for (const engine of this.engines.living()) {
+      engine.sick = false;
+      engine.slowHealth = false;
+    }
+  }
+
+  /** kill -9 and a new start: what runs is found before anything else happens. */
+  restart(adoptable: boolean): void {
+    this.clients.gatewayDied();
+    this.history.gatewayDied();
+    this.history.mark('killed');
+    this.kernel.rebirth(this.settings);
+    this.shutdownDone = false;
+    for (const found of this.engines.found(adoptable)) this.kernel.step({ kind: 'replica.found', found });
+    this.boot();
+  }
+
+  /** What the shell asks for when it starts. */
+  boot(): void {
+    for (const model of this.#pinned) this.kernel.step({ kind: 'model.pin', model, pinned: true });
+    for (const model of this.settings.models.values()) {
+      if (model.preload || model.alwaysOn) this.kernel.step({ kind: 'model.load', model: model.name });
+    }
+  }
+
+  #fault(intent: Intent): void {
+    const { engines, kernel } = this;
+    switch (intent.kind) {
+      case 'start_fault':
+        return engines.orderStart(intent.model, intent);
+      case 'stop_fault':
+        return engines.orderStop(intent.model, intent.fault, intent.lastsMs);
+      case 'foreign':
+        return this.#observe(intent.device, intent.share);
+      case 'killed':
+        return this.restart(intent.adoptable);
+      case 'stale': {
+        const replica = kernel.state.replicas.get(kernel.state.models.get(intent.model)?.current ?? '');
+        if (!replica) return;
+        const ref = { id: replica.id, generation: replica.generation - 1 };
+        kernel.step({ kind: 'replica.exited', replica: ref, detail: 'long ago', cause: 'crashed' });
+        kernel.step({ kind: 'replica.stopped', replica: ref });
+        return;
+      }
+      case 'crash':
+        for (const engine of engines.of(intent.model).slice(0, 1)) engines.crash(engine);
+        return;
+      case 'hang':
+        for (const engine of engines.of(intent.model)) engine.hung = true;
+        return;
+      case 'sick':
+        for (const engine of engines.of(intent.model)) engine.sick = true;
+        return;
+      case 'slow_health':
+        for (const engine of engines.of(intent.model)) engine.slowHealth = true;
+        return;
+      default:
+        return;
+    }
+  }
+
+  #observe(id: string, share: number): void {
+    const device = this.scenario.devices.find((candidate) => candidate.id === id);
+    if (!device) return;
+    const foreignBytes = Math.floor(device.totalBytes * share);
+    this.kernel.step({ kind: 'device.observed', id, totalBytes: device.totalBytes, foreignBytes });
+  }
+
+  #reload(name: string, change: ReloadChange, value: number): void {
+    const models = new Map(this.settings.models);
+    let { limits } = this.settings;
+    const version = this.settings.version + 1;
+    const model = models.get(name);
+    const change1 = (over: Partial<ModelSettings>): void => {
+      if (model) models.set(name, { ...model, ...over });
+    };
+    switch (change) {
+      case 'spec':
+        change1({ specHash: `${name}#${version}` });
+        break;
+      case 'removed':
+        models.delete(name);
+        break;
+      case 'added': {
+        const original = settingsOf(this.scenario).models.get(name);
+        if (!model && original) models.set(name, original);
+        break;
+      }
+      case 'limits':
+        change1({
+          maxQueueSize: 1 + (value % 20),
+          maxConcurrent: 1 + (value % 7),
+          queueTimeout: 5_000 + value * 1_000,
+        });
+        break;
+      case 'max_in_flight':
+        limits = { ...limits, maxInFlight: 1 + (value % 12) };
+        break;
+      case 'always_on':
+      case 'not_always_on':
+        change1({ alwaysOn: change === 'always_on' });
+        break;
+      case 'unstartable':
+        change1({ unstartable: { cause: 'unsupported', message: 'it needs what this machine lacks.' } });
+        break;
+      case 'startable':
+        change1({ unstartable: null });
+    }
+    this.settings = { ...this.settings, version, limits, models };
+    this.history.mark(`reload.${change}`);
+    this.kernel.step({ kind: 'settings.replaced', settings: this.settings });
+  }
+
+  #perform(effect: FleetEffect): void {
+    switch (effect.kind) {
+      case 'replica.launch':
+        return this.engines.launch(effect);
+      case 'replica.stop':
+        return this.engines.stop(effect);
+      case 'replica.adopt':
+        return this.engines.adopt(effect.replica);
+      case 'replica.watch':
+        return this.engines.watch(effect.replica);
+      case 'replica.unwatch':
+        return this.engines.unwatch(effect.replica);
+      case 'pins.changed':
+        this.#pinned = effect.pinned;
+        return;
+      case 'shutdown.done':
+        this.shutdownDone = true;
+        return;
+      case 'decision':
+        return;
+      default:
+        return this.clients.perform(effect);
+    }
+  }
+}
