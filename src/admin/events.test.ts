@@ -64,6 +64,14 @@ describe('GET /gateway/events', () => {
     await Promise.all([reader.cancel(), fresh.cancel()]);
   });
 
+  it('ends after what there is, with follow=false', async () => {
+    const bench = await adminBench();
+    bench.control.decide({ kind: 'one' });
+    const response = await bench.ask('/gateway/events?follow=false', { headers: { 'last-event-id': '0' } });
+    expect(eventsOf(await response.text()).map(({ event }) => event)).toEqual(['snapshot', 'decision']);
+    expect(bench.control.listeners.size).toBe(0);
+  });
+
   it('beats while nothing happens', async () => {
     const bench = await adminBench();
     const reader = new BodyReader(await bench.ask('/gateway/events'));

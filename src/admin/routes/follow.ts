@@ -56,6 +56,7 @@ function eventsFor(
   stream.send({ event: 'snapshot', data: statusAnswerOf(facts) });
   const last = lastSeen(context);
   if (last !== undefined) for (const entry of control.recent()) if (entry.seq > last) tell(entry);
+  if (context.req.query('follow') === 'false') stream.close();
   return stream.body;
 }
 

@@ -1,0 +1,77 @@
+/** Everything of the outside that a command touches: built from the real process in main.ts, from scraps in tests. */
+import type { Config } from '../config/config.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Platform } from '../platform/platform.ts';
+
+export type Colour = 'red' | 'yellow' | 'green' | 'cyan' | 'gray' | 'bold' | 'dim';
+
+export interface OutputStream {
+  write(text: string): void;
+  readonly isTerminal: boolean;
+  /** Width of the terminal; 80 where there is none. */
+  readonly columns: number;
+  /** Coloured on a terminal that wants colour, else the text as it is. */
+  style(colour: Colour, text: string): string;
+}
+
+export type SignalName = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+
+/** The logger of a served gateway. */
+export interface ServeLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ServedGateway {
+  readonly gateway: Gateway;
+  readonly log: ServeLog;
+  /** Writes buffered log lines, synchronously. */
+  flush(): void;
+}
+
+export interface World {
+  readonly platform: Platform;
+  /** The answer, for people or programs. */
+  readonly out: OutputStream;
+  /** Everything else. */
+  readonly err: OutputStream;
+  readonly fetch: typeof globalThis.fetch;
+  readonly cwd: string;
+  readonly version: string;
+  /** `examples/demo.yaml` of the package. */
+  readonly demoFile: string;
+  /** Builds the gateway with its telemetry. Rejects when `state_dir` cannot be had. */
+  readonly openGateway: (config: Config) => Promise<ServedGateway>;
+  readonly onSignal: (name: SignalName, run: () => void) => Disposable;
+  readonly parentPid: () => number;
+  /** Resolves when a bug reached the top of the process; never otherwise. */
+  readonly crashed: Promise<unknown>;
+  /** Aborted when nobody reads our output any more. */
+  readonly outputGone: AbortSignal;
+}
+
+export const EXIT = {
+  done: 0,
+  /** A problem was found, a command failed, or a drain was cut short. */
+  problem: 1,
+  usage: 2,
+  occupied: 3,
+  bug: 70,
+  hangup: 129,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+
+/** An end with one sentence for the user. */
+export class CliError extends Error {
+  readonly exitCode: number;
+  /** What would help; on a line of its own. */
+  readonly hint: string | undefined;
+  constructor(message: string, options: { readonly exitCode?: number; readonly hint?: string } = {}) {
+    super(message);
+    this.name = 'CliError';
+    this.exitCode = options.exitCode ?? EXIT.problem;
+    this.hint = options.hint;
+  }
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env node
+/** The program: the real machine around the command line. */
+import { readFileSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { fileURLToPath } from 'node:url';
+import { styleText } from 'node:util';
+import { runCli } from './cli/run-cli.ts';
+import { EXIT } from './cli/world.ts';
+import type { OutputStream, ServedGateway, World } from './cli/world.ts';
+import type { Config } from './config/config.ts';
+import { createGateway } from './gateway.ts';
+import { createPlatform } from './platform/system.ts';
+import { createTelemetry } from './telemetry/create-telemetry.ts';
+
+const STDOUT = 1;
+const COLUMNS_WITHOUT_TERMINAL = 80;
+/** Milliseconds that the end of the engines may take after a bug. */
+const CRASH_LIMIT = 10_000;
+
+/** The package's folder: above `src` in a checkout, above `dist/src` when built. */
+function findPackage(): { readonly root: URL; readonly version: string } {
+  for (const up of ['../', '../../']) {
+    const root = new URL(up, import.meta.url);
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as Record<
+        string,
+        string
+      >;
+      if (name === 'vllm-gateway' && version !== undefined) return { root, version };
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    }
+  }
+  throw new Error('package.json of vllm-gateway is not above this file: the installation is incomplete');
+}
+
+function wantsColour(stream: NodeJS.WriteStream): boolean {
+  const { NO_COLOR: none, FORCE_COLOR: forced, TERM: terminal } = process.env;
+  if (none) return false;
+  if (forced && forced !== '0') return true;
+  return stream.isTTY && terminal !== 'dumb';
+}
+
+function outputStream(stream: NodeJS.WriteStream): OutputStream {
+  const colour = wantsColour(stream);
+  return {
+    write: (text) => void stream.write(text),
+    isTerminal: stream.isTTY,
+    get columns() {
+      return stream.columns || COLUMNS_WITHOUT_TERMINAL;
+    },
+    style: (name, text) => (colour ? styleText(name, text, { validateStream: false }) : text),
+  };
+}
+
+const SECRET_HEADER = /key|token|secret|auth|cookie/i;
+
+/** Values that no log line may show, wherever they turn up. */
+function secretsOf(config: Config): string[] {
+  const names = ['HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN', 'GATEWAY_ADMIN_KEY'];
+  const fromEnvironment = [
+    ...names.map((name) => process.env[name]),
+    ...(process.env['GATEWAY_API_KEYS']?.split(',') ?? []),
+  ];
+  const fromModels = [...config.models.values()].flatMap((model) => [
+    model.apiKey,
+    ...Object.entries(model.headers).flatMap(([name, value]) => (SECRET_HEADER.test(name) ? [value] : [])),
+  ]);
+  return [...fromEnvironment, ...fromModels].flatMap((secret) => (secret ? [secret.trim()] : []));
+}
+
+const { root, version } = findPackage();
+const platform = createPlatform();
+const outputGone = new AbortController();
+const out = outputStream(process.stdout);
+for (const stream of [process.stdout, process.stderr]) {
+  // EPIPE: `vllm-gateway logs -f | head` has seen enough.
+  stream.on('error', () => outputGone.abort());
+}
+
+let serving = false;
+
+async function openGateway(config: Config): Promise<ServedGateway> {
+  serving = true;
+  const telemetry = createTelemetry({
+    level: config.log.level,
+    format: config.log.format,
+    output: { descriptor: STDOUT, isTerminal: isatty(STDOUT), colour: wantsColour(process.stdout) },
+    secrets: secretsOf(config),
+    clock: platform.clock,
+    isModel: (name) => config.models.has(name),
+    processMetrics: true,
+  });
+  process.once('exit', () => telemetry.flush());
+  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid });
+  return { gateway, log: telemetry.log, flush: () => telemetry.flush() };
+}
+
+const crashed = new Promise<unknown>((resolve) => {
+  // A broken invariant, or a rejection that nobody awaits: nothing can be trusted any more. A served gateway ends its
+  // engines first; whatever hangs after that must not keep the process.
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(internalError(error));
+    if (!serving) process.exit(EXIT.bug);
+    setTimeout(() => process.exit(EXIT.bug), CRASH_LIMIT).unref();
+    resolve(error);
+  });
+});
+
+function internalError(error: unknown): string {
+  return `vllm-gateway: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
+}
+
+const world: World = {
+  platform,
+  out,
+  err: outputStream(process.stderr),
+  fetch: globalThis.fetch,
+  cwd: process.cwd(),
+  version,
+  demoFile: fileURLToPath(new URL('examples/demo.yaml', root)),
+  openGateway,
+  onSignal: (name, run) => {
+    process.on(name, run);
+    return { [Symbol.dispose]: () => void process.off(name, run) };
+  },
+  parentPid: () => process.ppid,
+  crashed,
+  outputGone: outputGone.signal,
+};
+
+try {
+  process.exit(await runCli(process.argv.slice(2), world));
+} catch (error) {
+  process.stderr.write(internalError(error));
+  process.exit(EXIT.bug);
+}
