@@ -6,7 +6,8 @@ import { Commands } from './controller/commands.ts';
 import { Controller } from './controller/controller.ts';
 import { reconcile } from './controller/reconcile.ts';
 import { toFleetSettings } from './fleet-settings.ts';
-import { createModelRuntimes, type GatewayRuntimes } from './model-runtimes.ts';
+import type { ModelRuntimes } from './controller/model-runtime.ts';
+import { createModelRuntimes } from './model-runtimes.ts';
 import type { Platform } from './platform/platform.ts';
 import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import { createProxy, type Proxy } from './proxy/proxy.ts';
@@ -48,7 +49,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
-  const runtimes = await createModelRuntimes({ config, platform, log: telemetry.log, stateDir });
+  const runtimes = await createModelRuntimes({ config, platform, stateDir });
   const access = createAccess({
     auth: config.auth,
     allowedHosts: config.server.allowedHosts,
@@ -104,7 +105,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
 
 interface Parts extends GatewayOptions {
   readonly stateDir: StateDir;
-  readonly runtimes: GatewayRuntimes;
+  readonly runtimes: ModelRuntimes;
   readonly controller: Controller;
   readonly admin: ReturnType<typeof createAdmin>;
   readonly proxy: Proxy;

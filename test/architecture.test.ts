@@ -52,7 +52,9 @@ const ZONES: Readonly<Record<string, Zone>> = {
   // Translations and wiring that gateway.ts is made of.
   'fleet-settings.ts': { from: ['config', 'core'] },
   'proxy-settings.ts': { from: ['config', 'proxy'] },
-  'model-runtimes.ts': { from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'telemetry'] },
+  'model-runtimes.ts': {
+    from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'proxy-settings.ts'],
+  },
   'gateway.ts': {
     from: [
       ...[

@@ -1,0 +1,129 @@
+/** Binds each configured model to its driver and its engine. Wiring, not policy. */
+import type { Config, ModelConfig } from './config/config.ts';
+import type { LaunchRequest, ModelRuntime, ModelRuntimes } from './controller/model-runtime.ts';
+import type { Upstream } from './controller/gate.ts';
+import type { Endpoint, ReplicaRef } from './core/state.ts';
+import type { Driver } from './drivers/driver.ts';
+import { createDriver } from './drivers/registry.ts';
+import type { Engine, LaunchContext } from './engines/engine.ts';
+import { engineOf } from './engines/registry.ts';
+import { engineKeys, type EngineKeys } from './platform/engine-keys.ts';
+import type { Platform } from './platform/platform.ts';
+import type { StateDir } from './platform/state-dir.ts';
+import { isSimulated } from './proxy-settings.ts';
+import { SECOND, type Milliseconds } from './units.ts';
+
+/** Health and metrics connections that a replica takes beside its leases. */
+const CONTROL_RESERVE = 2;
+/** Our engines are told to keep idle sockets for 75 s; an unknown server may close after five. */
+const IDLE_LIMIT_OWN: Milliseconds = 60 * SECOND;
+const IDLE_LIMIT_OTHER: Milliseconds = 4 * SECOND;
+const LOOPBACK = '127.0.0.1';
+
+export interface RuntimesOptions {
+  readonly config: Config;
+  readonly platform: Platform;
+  readonly stateDir: StateDir;
+}
+
+export async function createModelRuntimes(options: RuntimesOptions): Promise<ModelRuntimes> {
+  const { config, platform, stateDir } = options;
+  const keys = await engineKeys(platform, stateDir.folder);
+  const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId };
+  const drivers = {
+    docker: createDriver('docker', context),
+    external: createDriver('external', context),
+    process: createDriver('process', context),
+    simulated: createDriver('simulated', context),
+  } satisfies Record<ModelConfig['driver'], Driver>;
+  const all: readonly Driver[] = Object.values(drivers);
+  const runtimes = new Map<string, ModelRuntime>();
+  for (const model of config.models.values()) {
+    runtimes.set(
+      model.name,
+      bind({ config, platform, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
+    );
+  }
+  return {
+    of: (model) => runtimes.get(model),
+    driverOf: (kind) => all.find((driver) => driver.kind === kind),
+    drivers: all,
+    adoptionBarred: keys.fresh ? 'the secret that its key was made from is lost' : null,
+  };
+}
+
+interface Binding {
+  readonly config: Config;
+  readonly platform: Platform;
+  readonly model: ModelConfig;
+  readonly driver: Driver;
+  readonly engine: Engine;
+  readonly keys: EngineKeys;
+}
+
+function bind(binding: Binding): ModelRuntime {
+  const { model, driver, engine, keys } = binding;
+  const external = model.driver === 'external';
+  const headers = (replica: ReplicaRef): Readonly<Record<string, string>> =>
+    external ? externalHeaders(model) : { authorization: `Bearer ${keys.keyFor(replica)}` };
+  return {
+    driver,
+    readyAtOnce: external,
+    healthPath: engine.healthPath(model),
+    listsModels: engine.listsModels,
+    servedName: engine.servedName(model),
+    launchSpec: (request) => (external ? externalSpec(model) : engine.launchSpec(launchContext(binding, request))),
+    upstream: (replica, endpoint): Upstream => upstreamOf(model, engine, endpoint, replica, headers(replica)),
+    controlHeaders: headers,
+    readProgress: (line) => engine.readProgress(line),
+    readCounters: (metrics) => engine.readCounters(metrics),
+    classifyFailure: (lines, exit) => engine.classifyFailure(lines, exit),
+  };
+}
+
+function upstreamOf(
+  model: ModelConfig,
+  engine: Engine,
+  endpoint: Endpoint,
+  replica: ReplicaRef,
+  headers: Readonly<Record<string, string>>,
+): Upstream {
+  const external = model.driver === 'external';
+  return {
+    id: replica.id,
+    origin: endpoint.origin,
+    pathPrefix: endpoint.pathPrefix,
+    headers,
+    servedName: engine.servedName(model),
+    connections: model.maxConcurrent + CONTROL_RESERVE,
+    idleLimit: !external && engine.kind === 'vllm' ? IDLE_LIMIT_OWN : IDLE_LIMIT_OTHER,
+    external,
+  };
+}
+
+function externalHeaders(model: ModelConfig): Readonly<Record<string, string>> {
+  const named = Object.fromEntries(Object.entries(model.headers).map(([name, value]) => [name.toLowerCase(), value]));
+  return model.apiKey === null ? named : { authorization: `Bearer ${model.apiKey}`, ...named };
+}
+
+function externalSpec(model: ModelConfig): ReturnType<Engine['launchSpec']> {
+  return { argv: [], env: {}, host: LOOPBACK, port: null, url: model.url };
+}
+
+function launchContext({ config, model, keys }: Binding, request: LaunchRequest): LaunchContext {
+  const known = new Map(config.devices.list.map((device) => [device.id, device]));
+  const command = model.command ?? config.drivers.process.command;
+  return {
+    model: isSimulated(config, model) ? { ...model, env: { FAKE_VLLM_LABEL: 'simulated', ...model.env } } : model,
+    command,
+    host: LOOPBACK,
+    port: request.port ?? 0,
+    engineKey: keys.keyFor(request.replica),
+    devices: [...request.reservations].map(([id, reservedBytes]) => ({
+      id,
+      uuid: known.get(id)?.uuid ?? null,
+      totalBytes: known.get(id)?.memory ?? reservedBytes,
+      reservedBytes,
+    })),
+  };
+}
