@@ -61,7 +61,8 @@ function submit(x: Exchange, generation: Generation): Running {
   const { app } = x;
   app.taken += 1;
   const tokens = generation.prompt.tokens.length;
-  const cached = app.options.on('no-prefix-caching') ? 0 : app.engine.lookUp(generation.prompt.text, tokens);
+  const cached =
+    app.options.given.get('enable-prefix-caching') === false ? 0 : app.engine.lookUp(generation.prompt.text, tokens);
   const listener = doomed(x, generation.listener);
   const job: Job = {
     id: generation.id,

@@ -2,6 +2,7 @@
 import { parseServeArguments, type ServeArguments, UsageError } from './argv.ts';
 import { type App, scaled, shortId, sleepFor, VERSION } from './app.ts';
 import { engineDied, crash } from './death.ts';
+import { cacheConfig } from './cache-config.ts';
 import { Engine } from './engine.ts';
 import { Faults } from './faults.ts';
 import { type Knobs, readKnobs } from './knobs.ts';
@@ -12,6 +13,8 @@ import { readOptions, type ServeOptions } from './options.ts';
 import { PHASES, start } from './phases.ts';
 import { routesOf } from './routes/table.ts';
 import { makeServer } from './server.ts';
+import { endProcess } from './exit.ts';
+import { portInUse, serverFails } from './tracebacks.ts';
 import { handleSignals } from './shutdown.ts';
 import { Stats } from './stats.ts';
 
@@ -77,18 +80,8 @@ function makeApp(options: ServeOptions, knobs: Knobs, faults: Faults, log: Log):
 /** Metrics and engine once the size of the KV cache is known. */
 function equip(app: App, tokens: number): void {
   const { options } = app;
-  app.metrics = new Metrics(options.servedNames[0] ?? '', options.maxModelLen, {
-    block_size: '16',
-    cache_dtype: 'auto',
-    enable_prefix_caching: 'True',
-    gpu_memory_utilization: String(options.gpuMemoryUtilization),
-    kv_cache_max_concurrency: String(tokens / options.maxModelLen),
-    kv_cache_memory_bytes: options.kvCacheBytes === undefined ? 'None' : String(options.kvCacheBytes),
-    kv_cache_size_tokens: String(tokens),
-    num_cpu_blocks: 'None',
-    num_gpu_blocks: String(Math.floor(tokens / 16)),
-    sliding_window: 'None',
-  });
+  app.metrics = new Metrics(options.servedNames[0] ?? '', options.maxModelLen, cacheConfig(options, tokens));
+  if (options.on('enable-lora')) app.metrics.loras(options.given.get('max-loras'), []);
   app.engine = new Engine(options.maxNumSeqs, tokens, app.metrics);
 }
 
@@ -98,10 +91,14 @@ function listen(app: App): Promise<void> {
     app,
     routesOf(app).map((route) => `${route.path}, Methods: ${route.methods.join(', ')}`),
   );
-  return new Promise((done, fail) => {
-    app.server.once('error', fail);
+  return new Promise((done) => {
+    const failed = (error: Error): void => {
+      serverFails(app, 'code' in error && error.code === 'EADDRINUSE' ? portInUse : String(error));
+      endProcess(app, 1);
+    };
+    app.server.once('error', failed);
     const listening = (): void => {
-      app.server.off('error', fail);
+      app.server.off('error', failed);
       done();
     };
     if (uds === undefined) app.server.listen(port, host, 2048, listening);

@@ -80,6 +80,19 @@ export class Metrics {
     this.observe(sequence);
   }
 
+  /** Appears with `--enable-lora`; its value is a time. */
+  loras(most: unknown, running: readonly string[]): void {
+    const labels = { max_lora: String(most ?? 1), running_lora_adapters: running.join(','), waiting_lora_adapters: '' };
+    this.registry.gauge('vllm:lora_requests_info', HELP.lora, labels, Date.now() / 1000);
+  }
+
+  /** Appears with the first use of sleep or wake. */
+  slept(operation: 'sleep' | 'wake_up', seconds: number): void {
+    const bounds = [0.01, 0.1, 1, 10, 30, 60, 120, 300, 600];
+    this.registry.histogram('vllm:sleep_mode_operation_duration_seconds', HELP.slept, bounds, { operation }, seconds);
+    this.registry.gauge('vllm:sleep_mode_operations_in_flight', HELP.slept, { operation }, 0);
+  }
+
   http(
     handler: string,
     method: string,
@@ -235,6 +248,8 @@ const HELP = {
   estimated: 'Always zero here.',
   cache: 'Always zero here.',
   config: 'Settings of the KV cache.',
+  lora: 'Adapters of running requests.',
+  slept: 'Sleep and wake operations.',
   python: 'Pretended Python.',
   rss: 'Resident memory in bytes.',
   started: 'Start of the process, Unix time.',

@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { readFileSync } from 'node:fs';
 import type { App } from './app.ts';
 import { scaled, sleepFor } from './app.ts';
 import { startCore } from './core.ts';
@@ -81,7 +81,7 @@ async function imports(app: App, clock: PhaseClock): Promise<void> {
 async function configure(app: App, clock: PhaseClock): Promise<void> {
   app.phase = 'config';
   lines.banner(app);
-  if (app.faults.has('port_in_use') || (await portTaken(app))) {
+  if (app.faults.has('port_in_use') || portTaken(app)) {
     serverFails(app, portInUse);
     endProcess(app, 1);
   }
@@ -156,14 +156,24 @@ async function graphs(app: App, clock: PhaseClock): Promise<void> {
   lines.graphsEnd(app, clock.seconds());
 }
 
-/** vLLM binds early and listens late: a taken port is found before anything is loaded. */
-function portTaken(app: App): Promise<boolean> {
-  const { host, port, uds } = app.options;
-  if (uds !== undefined) return Promise.resolve(false);
-  return new Promise((done) => {
-    const probe = createServer();
-    probe.once('error', (error: NodeJS.ErrnoException) => done(error.code === 'EADDRINUSE'));
-    probe.listen(port, host, () => probe.close(() => done(false)));
+/**
+ * vLLM binds early and listens late: a taken port is found before anything is loaded. Asked from the kernel's table,
+ * since Node cannot bind without listening and the port has to refuse connections until the engine is ready.
+ */
+function portTaken(app: App): boolean {
+  const { port, uds } = app.options;
+  if (uds !== undefined) return false;
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const listening = '0A';
+  return ['/proc/net/tcp', '/proc/net/tcp6'].some((table) => {
+    try {
+      return readFileSync(table, 'utf8')
+        .split('\n')
+        .map((line) => line.trim().split(/\s+/))
+        .some(([, local = '', , state]) => local.endsWith(suffix) && state === listening);
+    } catch {
+      return false;
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 import { type Json, flag, isObject, optionalInt, optionalNumber } from './body.ts';
-import { badRequest, wrongType } from './errors.ts';
+import { badRequest, RequestError, wrongType } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import type { Pace, Plan } from './engine.ts';
 import { scaled } from './app.ts';
@@ -90,12 +90,19 @@ function readStop(body: Json): readonly string[] {
   if (value === undefined || value === null) return [];
   if (typeof value === 'string') return [value];
   if (!Array.isArray(value)) throw wrongType('list_type', 'stop', 'Input should be a valid list', value);
-  if (value.length > 4) {
-    throw badRequest(
-      `stop must contain at most 4 strings, got ${value.length}. To increase this limit, set the VLLM_MAX_STOP_STRINGS environment variable.`,
-    );
-  }
+  if (value.length > 4) throw tooManyStops(value.length);
   return value.map(String).filter((text) => text !== '');
+}
+
+/** pydantic tries both types of the field and complains about each. */
+function tooManyStops(count: number): RequestError {
+  const place = `'loc': 'body.stop'`;
+  const input = `'input': '<list of ${count} items>'`;
+  const first = `{'type': 'string_type', ${place}, 'msg': 'Input should be a valid string', ${input}}`;
+  const sizes = `{'field_type': 'List', 'max_length': 4, 'actual_length': ${count}}`;
+  const message = `List should have at most 4 items after validation, not ${count}`;
+  const second = `{'type': 'too_long', ${place}, 'msg': '${message}', ${input}, 'ctx': ${sizes}}`;
+  return new RequestError(400, 'Bad Request', `2 validation errors:\n  ${first}\n  ${second}`, 'body.stop');
 }
 
 function readFake(body: Json): Fake {

@@ -46,6 +46,7 @@ function sleep(x: Exchange): void {
     const text = `Sleep mode freed ${freed.toFixed(2)} GiB memory, ${(app.vram.heldMib / 1024).toFixed(2)} GiB memory is still in use.`;
     app.log.line(app.engineSpeaker, 'INFO', 'gpu_worker.py:188', text);
   }
+  app.metrics.slept('sleep', 0.01);
   x.json(200, { status: 'sleeping', level });
 }
 
@@ -94,6 +95,7 @@ function wakeUp(x: Exchange): void {
     app.sleepLevel = 0;
     app.engine.thaw();
   }
+  app.metrics.slept('wake_up', 0.01);
   x.json(200, { status: awake ? 'awake' : 'sleeping', tags: tags.length === 0 ? null : tags });
 }
 

@@ -230,7 +230,10 @@ class ResponseEvents implements SequenceListener {
   }
 
   private send(type: string, rest: Json): void {
-    this.stream.send(JSON.stringify({ ...rest, sequence_number: this.number, type }), type);
+    // Events list their keys by name.
+    const fields = Object.entries({ ...rest, sequence_number: this.number, type });
+    const sorted = fields.sort(([left], [right]) => (left < right ? -1 : 1));
+    this.stream.send(JSON.stringify(Object.fromEntries(sorted)), type);
     this.number += 1;
   }
 }

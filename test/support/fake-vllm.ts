@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const SOURCE = join(ROOT, 'tools/fake-vllm');
+const BUILT = join(ROOT, 'dist/tools/fake-vllm');
+
+/** Path of the compiled stand-in (`main.js`) or its `nvidia-smi.js`; compiles it when its sources are newer. */
+export function fakeVllmPath(entry: 'main.js' | 'nvidia-smi.js' = 'main.js'): string {
+  if (stale()) compile();
+  return join(BUILT, entry);
+}
+
+function stale(): boolean {
+  const main = join(BUILT, 'main.js');
+  if (!existsSync(main)) return true;
+  const built = statSync(main).mtimeMs;
+  const sources = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
+  return sources.some((path) => statSync(join(SOURCE, path)).mtimeMs > built);
+}
+
+/** Test files run side by side: only one compiles, the others wait for it. */
+function compile(): void {
+  mkdirSync(join(ROOT, 'dist'), { recursive: true });
+  const lock = join(ROOT, 'dist/.fake-vllm-lock');
+  const waiting = new Int32Array(new SharedArrayBuffer(4));
+  for (let tries = 0; tries < 600; tries += 1) {
+    try {
+      mkdirSync(lock);
+      break;
+    } catch {
+      if (!stale()) return;
+      Atomics.wait(waiting, 0, 0, 50);
+    }
+  }
+  try {
+    if (!stale()) return;
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+    const run = spawnSync(process.execPath, [tsc, '-p', join(SOURCE, 'tsconfig.json')], { encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`fake-vllm does not compile:\n${run.stdout}${run.stderr}`);
+  } finally {
+    rmdirSync(lock);
+  }
+}
+
+export interface FakeExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface FakeLaunch {
+  readonly repo?: string;
+  readonly flags?: readonly string[];
+  /** `FAKE_VLLM_START_MS` is 50 unless given. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** A free one is taken when absent. */
+  readonly port?: number;
+}
+
+/** A running stand-in, in a process group of its own. */
+export class FakeEngine {
+  readonly port: number;
+  readonly url: string;
+  readonly child: ChildProcess;
+  readonly exit: Promise<FakeExit>;
+  private text = '';
+
+  constructor(port: number, child: ChildProcess) {
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.child = child;
+    this.exit = once(child, 'exit').then(([code, signal]) => ({ code, signal }) as FakeExit);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (data: string) => {
+        this.text += data;
+      });
+    }
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  /** Everything printed so far, both streams. */
+  get output(): string {
+    return this.text;
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Resolves once the port accepts; throws with the output when the process ends first. */
+  async ready(): Promise<void> {
+    while (!(await accepts(this.port))) {
+      if (!this.running) throw new Error(`fake-vllm ended before it was ready:\n${this.text}`);
+    }
+  }
+
+  async said(text: string): Promise<void> {
+    while (!this.text.includes(text)) {
+      if (!this.running) throw new Error(`fake-vllm ended without saying '${text}':\n${this.text}`);
+      await turn();
+    }
+  }
+
+  async stats(): Promise<Record<string, number>> {
+    return (await (await fetch(`${this.url}/__fake/stats`)).json()) as Record<string, number>;
+  }
+
+  /** Ends the whole group and waits for the leader. */
+  async kill(): Promise<void> {
+    if (!this.running) return;
+    try {
+      process.kill(-this.pid, 'SIGKILL');
+    } catch {
+      this.child.kill('SIGKILL');
+    }
+    await this.exit;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+export async function launchFake(launch: FakeLaunch = {}): Promise<FakeEngine> {
+  const port = launch.port ?? (await freePort());
+  const args = ['serve', launch.repo ?? '/models/tiny', '--host', '127.0.0.1', '--port', String(port)];
+  const child = spawn(process.execPath, [fakeVllmPath(), ...args, ...(launch.flags ?? [])], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '', FAKE_VLLM_START_MS: '50', ...launch.env },
+  });
+  return new FakeEngine(port, child);
+}
+
+/** The same, ready. */
+export async function startFake(launch: FakeLaunch = {}): Promise<FakeEngine> {
+  const engine = await launchFake(launch);
+  await engine.ready();
+  return engine;
+}
+
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const address = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+/** Whether somebody listens; takes a moment either way, so that a loop over it does not spin. */
+export function accepts(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.once('error', () => void turn().then(() => done(false)));
+  });
+}
+
+/** Lets a few milliseconds of other work pass. */
+function turn(): Promise<void> {
+  return new Promise((done) => {
+    setTimeout(done, 5);
+  });
+}
