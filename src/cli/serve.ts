@@ -85,10 +85,7 @@ async function open(world: World, config: Config): Promise<ServedGateway> {
 
 /** What the surroundings refuse is told in a sentence; anything else is a bug and passes. */
 function explained(error: unknown, { server }: Config): unknown {
-  if (error instanceof StateDirHeld) {
-    const hint = 'Stop it, or give this one a folder of its own: server.state_dir or GATEWAY_STATE_DIR.';
-    return new CliError(error.message, { exitCode: EXIT.occupied, hint });
-  }
+  if (error instanceof StateDirHeld) return new CliError(error.message, { exitCode: EXIT.occupied });
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error;
   // Node's own name for a call that was wrong, which is our fault.
   if (error.code.startsWith('ERR_')) return error;

@@ -1,0 +1,122 @@
+/** The command line without a process: output captured, signals sent by call, a gateway that a test scripts. */
+import { runCli } from '../../src/cli/run-cli.ts';
+import type { OutputStream, ServedGateway, SignalName, World } from '../../src/cli/world.ts';
+import type { Config } from '../../src/config/config.ts';
+import type { Gateway } from '../../src/gateway.ts';
+import { createTestPlatform, type TestPlatform } from './test-platform.ts';
+
+export interface CapturedStream extends OutputStream {
+  text: string;
+}
+
+/** Styles are written as `<red>text</red>` on a terminal, so that a test can see them. */
+function captured(isTerminal: boolean): CapturedStream {
+  return {
+    text: '',
+    write(text) {
+      this.text += text;
+    },
+    isTerminal,
+    columns: 80,
+    style: (colour, text) => (isTerminal ? `<${colour}>${text}</${colour}>` : text),
+  };
+}
+
+/** What a test makes the gateway do. */
+export class ScriptedGateway implements Gateway {
+  readonly id = 'gw-1';
+  config: Config | undefined;
+  readonly calls: string[] = [];
+  readonly logged: { readonly level: string; readonly fields: Record<string, unknown>; readonly message: string }[] =
+    [];
+  starting: () => Promise<void> = async () => undefined;
+  draining: () => Promise<'clean' | 'cut'> = async () => 'clean';
+  opening: () => Promise<void> = async () => undefined;
+
+  async start(): ReturnType<Gateway['start']> {
+    this.calls.push('start');
+    await this.starting();
+    if (!this.config) throw new Error('not opened');
+    return { listen: this.config.server.listen, adminListen: this.config.server.adminListen };
+  }
+
+  drain(): Promise<'clean' | 'cut'> {
+    this.calls.push('drain');
+    return this.draining();
+  }
+
+  async close(): Promise<void> {
+    this.calls.push('close');
+  }
+}
+
+export interface CliBenchOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly terminal?: boolean;
+  readonly parentPid?: () => number;
+}
+
+export class CliBench {
+  readonly out: CapturedStream;
+  readonly err: CapturedStream;
+  readonly platform: TestPlatform;
+  readonly gateway = new ScriptedGateway();
+  readonly #signals = new Map<SignalName, Set<() => void>>();
+  readonly #outputGone = new AbortController();
+  readonly #world: World;
+  crash: (error: unknown) => void = () => undefined;
+
+  constructor(options: CliBenchOptions = {}) {
+    this.out = captured(options.terminal === true);
+    this.err = captured(options.terminal === true);
+    this.platform = createTestPlatform({ env: options.env ?? {} });
+    this.#world = {
+      platform: this.platform,
+      out: this.out,
+      err: this.err,
+      fetch: globalThis.fetch,
+      cwd: '/work',
+      version: '0.1.0',
+      demoFile: '/package/examples/demo.yaml',
+      openGateway: (config) => this.#open(config),
+      onSignal: (name, run) => {
+        const listeners = this.#signals.get(name) ?? new Set();
+        this.#signals.set(name, listeners.add(run));
+        return { [Symbol.dispose]: () => void listeners.delete(run) };
+      },
+      parentPid: options.parentPid ?? (() => 77),
+      crashed: new Promise((resolve) => {
+        this.crash = resolve;
+      }),
+      outputGone: this.#outputGone.signal,
+    };
+  }
+
+  run(...args: readonly string[]): Promise<number> {
+    return runCli(args, this.#world);
+  }
+
+  signal(name: SignalName): void {
+    for (const listener of [...(this.#signals.get(name) ?? [])]) listener();
+  }
+
+  listens(name: SignalName): boolean {
+    return (this.#signals.get(name)?.size ?? 0) > 0;
+  }
+
+  loseOutput(): void {
+    this.#outputGone.abort();
+  }
+
+  async #open(config: Config): Promise<ServedGateway> {
+    this.gateway.config = config;
+    await this.gateway.opening();
+    const log = (level: string) => (fields: object, message: string) =>
+      void this.gateway.logged.push({ level, fields: fields as Record<string, unknown>, message });
+    return {
+      gateway: this.gateway,
+      log: { info: log('info'), warn: log('warn'), error: log('error') },
+      flush: () => undefined,
+    };
+  }
+}
