@@ -1,5 +1,16 @@
 /** YAML text to plain values, with the place of every key and value. Never throws on what a file may hold. */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type Document,
+  type Node,
+  type Pair,
+  type YAMLError,
+} from 'yaml';
 import { interpolate, type Environment } from './interpolate.ts';
 import type { FilePlaces, Path, Place, Problems } from './problems.ts';
 import { Substituted } from './schema/scalar.ts';
@@ -84,7 +95,7 @@ export function parseFile(
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
   };
-  if (tellSyntax(document, at, source, found)) return empty;
+  if (tellSyntax(document, text, at, found)) return empty;
   if (document.contents === null) {
     found.atPlace(
       source,
@@ -111,34 +122,37 @@ export function parseFile(
 /** True when the text is no YAML that can be read. */
 function tellSyntax(
   document: Document.Parsed,
+  text: string,
   at: (offset: number) => Place,
-  source: string,
-  found: Problems,
+  problems: Problems,
 ): boolean {
-  const told = new Set<string>();
-  for (const problem of [...document.errors, ...document.warnings]) {
-    const detail = problem.message.replaceAll(/\s+/g, ' ').trim();
-    const unclosed = /^Flow (map|sequence)/.exec(detail)?.[1];
-    const known =
-      unclosed === undefined ? SYNTAX[problem.code] : `a "${unclosed === 'map' ? '{' : '['}" above is not closed`;
-    const more = VAGUE.has(problem.code) ? ` (${detail})` : '';
-    const message = known === undefined ? `is not valid YAML: ${detail}` : `${known}${more}`;
-    const key = `${problem.pos[0]} ${message}`;
-    if (!told.has(key)) found.atPlace(source, at(problem.pos[0]), 'invalid_yaml', message);
-    told.add(key);
+  const { source } = problems;
+  // One missing brace makes the parser stumble over everything behind it: only the first error is a fault.
+  const faults = [...document.errors.slice(0, 1), ...document.warnings];
+  for (const fault of faults) {
+    problems.atPlace(source, at(fault.pos[0]), 'invalid_yaml', syntaxMessage(fault, text));
   }
   const { version } = document.directives?.yaml ?? { version: '1.2' };
   if (version !== '1.2') {
     // YAML 1.1 reads `yes` and `012` differently: one dialect, or nobody knows what a file means.
-    found.atPlace(
-      source,
-      { line: 1, column: 1 },
-      'invalid_yaml',
-      `asks for YAML ${version}; allowed: YAML 1.2, without a %YAML line`,
-    );
+    const message = `asks for YAML ${version}; allowed: YAML 1.2, without a %YAML line`;
+    problems.atPlace(source, { line: 1, column: 1 }, 'invalid_yaml', message);
     return true;
   }
-  return told.size > 0;
+  return faults.length > 0;
+}
+
+function syntaxMessage(fault: YAMLError, text: string): string {
+  const detail = fault.message.replaceAll(/\s+/g, ' ').trim();
+  const offset = fault.pos[0];
+  if (text.slice(Math.max(0, offset - 1), offset + 2).includes('${')) {
+    return 'between { } or [ ] a variable needs quotes, as in "${NAME}"';
+  }
+  const unclosed = /^Flow (map|sequence)/.exec(detail)?.[1];
+  const known =
+    unclosed === undefined ? SYNTAX[fault.code] : `a "${unclosed === 'map' ? '{' : '['}" above is not closed`;
+  if (known === undefined) return `is not valid YAML: ${detail}`;
+  return VAGUE.has(fault.code) ? `${known} (${detail})` : known;
 }
 
 /** Fields whose text describes an engine launch. */

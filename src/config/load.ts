@@ -4,7 +4,6 @@ import { runChecks } from './checks/run-checks.ts';
 import type { Config, ConfigProblem, ModelConfig } from './config.ts';
 import { parseFile, type ParsedFile } from './document.ts';
 import {
-  boundKeys,
   noteStrangers,
   readEnforceEager,
   readEnvironment,
@@ -336,6 +335,3 @@ function freeze<T>(value: T): T {
   else for (const part of value.values()) freeze(part);
   return Object.freeze(value);
 }
-
-/** Every key with the variables that set it: what docs and deployment files are generated from. */
-export { boundKeys };

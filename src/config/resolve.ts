@@ -1,6 +1,6 @@
 /** From what is written to what holds: flag > file > environment > built-in, key by key. */
 import type { EnvironmentValues } from './environment.ts';
-import type { Key, Keys, Resolved, Written } from './schema/key.ts';
+import type { Keys, Resolved, Written } from './schema/key.ts';
 
 /** `tiers`: what is written, the strongest first. Lists and mappings are taken whole, never merged. */
 export function resolveKeys<K extends Keys>(
@@ -20,9 +20,4 @@ export function resolveKeys<K extends Keys>(
   }
   // Every key of the table was given a value of its own type just above.
   return result as Resolved<K>;
-}
-
-/** The variable that a key's value came from. */
-export function variableOf(key: Key<unknown>, environment: EnvironmentValues): string | undefined {
-  return environment.get(key)?.variable;
 }

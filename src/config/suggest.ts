@@ -31,14 +31,15 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const distance = editDistance(asked, normal(candidate));
+    // The exact spelling decides between candidates that differ in case only.
+    const distance = editDistance(asked, normal(candidate)) + editDistance(word, candidate) / 1_000;
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
     }
   }
   const allowed = asked.length <= 3 ? 1 : Math.min(3, Math.floor(asked.length / 3));
-  return bestDistance <= allowed ? best : undefined;
+  return Math.floor(bestDistance) <= allowed ? best : undefined;
 }
 
 /** `; did you mean "x"?`, or nothing. */

@@ -1,6 +1,6 @@
 /** Settings of the Docker driver: read and checked here, so that files and environments of the original stay valid. */
 import { key } from './key.ts';
-import { choice, wholeNumber } from './reader.ts';
+import { choice, nullable, wholeNumber } from './reader.ts';
 import { text } from './text-reader.ts';
 
 const path = text({ what: 'a path on the Docker host' });
@@ -81,9 +81,9 @@ export const dockerKeys = {
   }),
   temp_dir: key({ reader: path, fallback: '/tmp', about: 'Temporary folder on the host.', env: ['VLLM_TEMP_DIR'] }),
   library_path: key({
-    reader: text({ what: 'a library path' }),
-    fallback: '',
-    about: 'LD_LIBRARY_PATH inside the engines; empty = as the image has it.',
+    reader: nullable(text({ what: 'a library path' })),
+    fallback: null,
+    about: 'LD_LIBRARY_PATH inside the engines; null = as the image has it.',
     env: ['WORKER_LD_LIBRARY_PATH'],
   }),
 };

@@ -123,9 +123,10 @@ export function span(options: SpanOptions = {}): Reader<Milliseconds> {
     show: formatDuration,
     read: (input) => {
       const value = plainText(input);
-      const parsed = typeof value === 'string' || typeof value === 'number' ? parseDuration(value) : undefined;
+      const parsable = typeof value === 'string' || typeof value === 'number';
+      const parsed = parsable ? parseDuration(value) : undefined;
       if (parsed === undefined) {
-        const negative = /^-\d/.test(String(value));
+        const negative = parsable && /^-\d/.test(String(value));
         return negative
           ? bad('out_of_range', `${quote(value)} is negative; allowed: ${allows}`)
           : bad('wrong_type', `${quote(value)} is not a duration; allowed: ${allows}`);
