@@ -4,10 +4,6 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { commandAnswer, decisionEvent, statusAnswer } from '../admin/contract.ts';
-import { renderTable, plain } from './table.ts';
-import { spanText, mibText } from './words.ts';
-import { renderTree } from './tree.ts';
-import { readEvents } from './sse.ts';
 import { CliBench } from '../../test/support/cli-bench.ts';
 import type { CliBenchOptions } from '../../test/support/cli-bench.ts';
 import { adminBench, ADMIN_BENCH_YAML } from '../../test/support/admin-bench.ts';
@@ -373,53 +369,5 @@ describe('a gateway that does not answer as one', () => {
     const cli = new CliBench();
     expect(await cli.run('status', '--url', url.slice('http://'.length))).toBe(1);
     expect(cli.err.text).toContain('not like a vLLM Gateway');
-  });
-});
-
-describe('rendering', () => {
-  it('pads columns and leaves empty ones out', () => {
-    const cells = (...texts: string[]) => texts.map(plain);
-    expect(renderTable(cells('A', 'EMPTY', 'C'), [cells('long one', '', 'x'), cells('b', '', 'yy')])).toBe(
-      'A         C\nlong one  x\nb         yy',
-    );
-  });
-
-  it.each([
-    [0, '0s'],
-    [59_400, '59s'],
-    [60_000, '1m'],
-    [192_000, '3m 12s'],
-    [7_500_000, '2h 5m'],
-    [7_200_000, '2h'],
-  ])('%i ms is %s', (span, text) => {
-    expect(spanText(span)).toBe(text);
-  });
-
-  it('says MiB and GiB', () => {
-    expect([mibText(512), mibText(21.5 * 1024)]).toEqual(['512 MiB', '21.5 GiB']);
-  });
-
-  it('writes a tree that YAML reads back', async () => {
-    const { parse } = await import('yaml');
-    const value = {
-      a: { b: 'plain', c: 'yes', d: '*', e: [1, 'x: y', null], f: {}, g: '10', h: 'a#b', 'k e': true },
-      z: null,
-    };
-    expect(parse(renderTree(value))).toEqual(value);
-  });
-
-  it('reads events however they are cut', async () => {
-    const text = 'retry: 1\n\n: beat\n\nevent: a\ndata: {"x":1}\n\nid: 3\nevent: b\ndata: 1\ndata: 2\n\n';
-    for (const size of [1, 2, 5, 100]) {
-      const pieces = (async function* () {
-        for (let at = 0; at < text.length; at += size) yield text.slice(at, at + size);
-      })();
-      const events = [];
-      for await (const event of readEvents(pieces)) events.push(event);
-      expect(events).toEqual([
-        { event: 'a', data: '{"x":1}' },
-        { event: 'b', data: '1\n2' },
-      ]);
-    }
   });
 });

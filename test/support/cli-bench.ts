@@ -97,7 +97,7 @@ export class CliBench {
   }
 
   signal(name: SignalName): void {
-    for (const listener of [...(this.#signals.get(name) ?? [])]) listener();
+    for (const listener of this.#signals.get(name) ?? []) listener();
   }
 
   listens(name: SignalName): boolean {
