@@ -150,6 +150,7 @@ function tellBroken(
 }
 
 function defaultText(key: Key<unknown>): string {
+  if (key.fallbackText !== undefined) return key.fallbackText;
   const shown = key.fallback === undefined ? 'of another key' : key.reader.show(key.fallback);
   return typeof shown === 'string' ? shown : JSON.stringify(shown);
 }

@@ -14,6 +14,8 @@ export interface Key<T> {
   readonly env: readonly string[];
   /** What is read from the environment when it is spelt otherwise than in a file. */
   readonly fromEnv: Reader<T>;
+  /** How messages and docs name the default where the value alone says little. */
+  readonly fallbackText: string | undefined;
 }
 
 export interface Group<K extends Keys> {
@@ -41,6 +43,7 @@ interface KeyOptions<T> {
   readonly about: string;
   readonly env?: readonly string[];
   readonly fromEnv?: Reader<T>;
+  readonly fallbackText?: string;
 }
 
 export function key<T>(options: KeyOptions<T>): Key<T> {
@@ -51,6 +54,7 @@ export function key<T>(options: KeyOptions<T>): Key<T> {
     about: options.about,
     env: options.env ?? [],
     fromEnv: options.fromEnv ?? options.reader,
+    fallbackText: options.fallbackText,
   };
 }
 
