@@ -14,17 +14,12 @@ const INVALID = 'Invalid HTTP request received.';
 /** The HTTP side: uvicorn's manners around vLLM's routes. Not listening until `listen` is called. */
 export function makeServer(app: App): Server {
   const routes = routesOf(app);
-  const server = createServer(
-    { maxHeaderSize: 4 * 1024 * 1024, keepAliveTimeout: app.options.keepAliveMs },
-    (req, res) => {
-      void serve(app, routes, req, res);
-    },
-  );
+  const server = createServer({ maxHeaderSize: 4 * 1024 * 1024, keepAliveTimeout: 0 }, (req, res) => {
+    void serve(app, routes, req, res);
+  });
   server.headersTimeout = 0;
   server.requestTimeout = 0;
   server.timeout = 0;
-  // Newer Node lines add a second of grace; uvicorn closes on the dot.
-  if ('keepAliveTimeoutBuffer' in server) server.keepAliveTimeoutBuffer = 0;
   server.on('connection', (socket: Socket) => {
     socket.setNoDelay(true);
     app.stats.connected(socket);
@@ -45,6 +40,7 @@ function refuse(socket: Socket): void {
 async function serve(app: App, routes: readonly Route[], req: IncomingMessage, res: ServerResponse): Promise<void> {
   const url = req.url ?? '/';
   app.stats.request(req.socket);
+  keepAlive(app, req, res);
   if (url.length >= LONGEST_URL) {
     refuse(req.socket);
     return;
@@ -70,6 +66,15 @@ async function serve(app: App, routes: readonly Route[], req: IncomingMessage, r
       x.error(new RequestError(500, 'InternalServerError', 'Internal server error'));
     }
   }
+}
+
+/** Node's own keep-alive adds a second of grace; uvicorn closes on the dot after the last response. */
+function keepAlive(app: App, req: IncomingMessage, res: ServerResponse): void {
+  const { socket } = req;
+  socket.setTimeout(0);
+  res.once('finish', () => {
+    if (!socket.destroyed) socket.setTimeout(app.options.keepAliveMs);
+  });
 }
 
 function decodePath(path: string): string {
