@@ -73,7 +73,7 @@ export class GatewayClient {
   #unreachable(error: unknown): Error {
     const code = causeCode(error);
     if (code === HEADERS_TIMEOUT || isAbort(error)) return error as Error;
-    const why = code === 'ECONNREFUSED' ? 'nothing listens there' : (code ?? String(error));
+    const why = code === 'ECONNREFUSED' ? 'nothing listens there' : rootMessage(error);
     return new CliError(`No gateway answers at ${this.url}: ${why}.`, {
       hint: 'Start one with `vllm-gateway serve` or `vllm-gateway demo`, or name its address with --url or GATEWAY_URL.',
     });
@@ -109,6 +109,13 @@ export function causeCode(error: unknown): string | undefined {
     if (at instanceof AggregateError && at.errors.length > 0) return causeCode(at.errors[0]);
   }
   return undefined;
+}
+
+/** fetch itself only says that it failed; what caused it says why. */
+function rootMessage(error: unknown): string {
+  let at = error;
+  while (at instanceof Error && at.cause instanceof Error) at = at.cause;
+  return at instanceof Error && at.message !== '' ? at.message : (causeCode(error) ?? String(error));
 }
 
 function isAbort(error: unknown): boolean {

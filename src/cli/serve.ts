@@ -51,7 +51,7 @@ export async function serve(world: World, flags: ServeFlags, demo: boolean): Pro
   const served = await open(world, config);
   const { gateway, log } = served;
   try {
-    logConfiguration(served, config, version);
+    logConfiguration(served, config, version, demo);
     const started = await Promise.race([gateway.start(), stop.second]);
     if ('signal' in started) {
       await closeSoon(world, served);
@@ -108,14 +108,14 @@ const PORT_HINTS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'This name has no address. Name another with --listen HOST:PORT or GATEWAY_LISTEN.',
 };
 
-/** One line per section, so that each can be read; secrets are not in it. */
-function logConfiguration({ log }: ServedGateway, config: Config, version: string): void {
+/** One line per section, so that each can be read; secrets are not in it. Whoever tries the demo is spared it. */
+function logConfiguration({ log }: ServedGateway, config: Config, version: string, demo: boolean): void {
+  const say = demo ? log.debug : log.info;
   log.info({ version, source: config.source ?? 'the environment' }, 'vLLM Gateway starts');
-  const { models, ...sections } = effectiveConfig(config);
-  for (const [section, value] of Object.entries(sections)) {
-    if (section !== 'source') log.info({ [section]: value }, `configuration: ${section}`);
-  }
-  for (const [model, value] of Object.entries(models as object)) log.info({ model, ...value }, 'configuration: model');
+  const { models, source, ...sections } = effectiveConfig(config);
+  say({ source }, 'configuration: source');
+  for (const [section, value] of Object.entries(sections)) say({ [section]: value }, `configuration: ${section}`);
+  for (const [model, value] of Object.entries(models as object)) say({ model, ...value }, 'configuration: model');
   for (const problem of config.problems) {
     const { severity, code, path } = problem;
     log[severity === 'error' ? 'error' : 'warn']({ code, path }, renderProblem(problem));

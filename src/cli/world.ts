@@ -18,6 +18,7 @@ export type SignalName = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 /** The logger of a served gateway. */
 export interface ServeLog {
+  debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;

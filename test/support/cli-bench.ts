@@ -115,7 +115,7 @@ export class CliBench {
       void this.gateway.logged.push({ level, fields: fields as Record<string, unknown>, message });
     return {
       gateway: this.gateway,
-      log: { info: log('info'), warn: log('warn'), error: log('error') },
+      log: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
       flush: () => undefined,
     };
   }
