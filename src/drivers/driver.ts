@@ -7,6 +7,7 @@ import type { LaunchSpec } from '../core/launch.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import type { FoundReplica } from '../core/events.ts';
 import type { StartFailureCause } from '../errors.ts';
+import type { Platform } from '../platform/platform.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 
 export interface ReplicaIdentity extends ReplicaRef {
@@ -68,4 +69,15 @@ export interface Driver {
   /** Size of its log so far: growth counts as progress of a start. */
   logSize(replica: ReplicaRef): Promise<Bytes>;
   close(): Promise<void>;
+}
+
+/** What every driver is made from. */
+export interface DriverContext {
+  readonly platform: Platform;
+  /** Absolute, or relative to the working folder of the gateway. */
+  readonly stateDir: string;
+  /** Identity of this gateway over restarts; marks what it launches. */
+  readonly gatewayId: string;
+  /** Size at which a log of the process driver is rotated; 16 MiB when left out. */
+  readonly rotateLogsAt?: Bytes;
 }

@@ -13,7 +13,12 @@ export interface LaunchContext {
   /** The engine's own key (HMAC of the replica's identity). */
   readonly engineKey: string;
   /** Devices in order, with what is promised on each and their uuid when they have one. */
-  readonly devices: readonly { readonly id: string; readonly uuid: string | null; readonly totalBytes: Bytes; readonly reservedBytes: Bytes }[];
+  readonly devices: readonly {
+    readonly id: string;
+    readonly uuid: string | null;
+    readonly totalBytes: Bytes;
+    readonly reservedBytes: Bytes;
+  }[];
 }
 
 /** Numbers whose movement proves that an engine works; null when the text has none of them. */
@@ -45,5 +50,44 @@ export interface Engine {
   /** Phase of a start from one log line; null when the line says nothing. `fraction` in [0, 1] when known. */
   readProgress(line: string): { readonly phase: string; readonly fraction: number | null } | null;
   /** Root cause of a failed start from the last log lines and how it ended. */
-  classifyFailure(lines: readonly string[], exit: { readonly code: number | null; readonly signal: string | null }): StartFailureVerdict;
+  classifyFailure(
+    lines: readonly string[],
+    exit: { readonly code: number | null; readonly signal: string | null },
+  ): StartFailureVerdict;
+}
+
+/** What `${…}` may stand for in `command`, `env` and `health_path` of a model. */
+export interface TemplateValues {
+  readonly port: number;
+  readonly host: string;
+  /** The name that the engine answers to. */
+  readonly model: string;
+  readonly repo: string;
+  /** Device uuids, or ids where there are none, joined by commas. */
+  readonly devices: string;
+}
+
+/** Fills in the engine templates of the configuration; whatever else looks like one stays as it is. */
+export function fillTemplate(text: string, values: Partial<TemplateValues>): string {
+  return text.replace(/\$\{(port|host|model|repo|devices)\}/g, (whole, name: keyof TemplateValues) => {
+    const value = values[name];
+    return value === undefined ? whole : String(value);
+  });
+}
+
+export function templateValues(context: LaunchContext, served: string): TemplateValues {
+  return {
+    port: context.port,
+    host: context.host,
+    model: served,
+    repo: context.model.repo,
+    devices: context.devices.map((device) => device.uuid ?? device.id).join(','),
+  };
+}
+
+/** Devices that a driver can hand out are named by uuid; the others are numbers for the ledger only. */
+export function deviceEnvironment(devices: LaunchContext['devices']): Readonly<Record<string, string>> {
+  const uuids = devices.flatMap((device) => device.uuid ?? []);
+  if (uuids.length === 0 || uuids.length < devices.length) return {};
+  return { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: uuids.join(',') };
 }

@@ -1,0 +1,21 @@
+/** The only place, beside gateway.ts, that names concrete drivers. */
+import type { DriverKind } from '../core/settings.ts';
+import { DockerDriver } from './docker/docker-driver.ts';
+import type { DriverContext } from './driver.ts';
+import type { Driver } from './driver.ts';
+import { ExternalDriver } from './external/external-driver.ts';
+import { ProcessDriver } from './process/process-driver.ts';
+import { SimulatedDriver } from './simulated/simulated-driver.ts';
+
+export type { DriverContext } from './driver.ts';
+
+const FACTORIES = {
+  docker: () => new DockerDriver(),
+  external: () => new ExternalDriver(),
+  process: (context) => new ProcessDriver(context),
+  simulated: (context) => new SimulatedDriver(context),
+} satisfies Record<DriverKind, (context: DriverContext) => Driver>;
+
+export function createDriver(kind: DriverKind, context: DriverContext): Driver {
+  return FACTORIES[kind](context);
+}
