@@ -36,6 +36,7 @@ describe('health [item 137]', () => {
     bench.control.ready = false;
     const response = await bench.ask('/readyz');
     expect(response.status).toBe(503);
+    expect(response.headers.get('retry-after')).toBe('1');
     expect(readyAnswer.parse(await response.json())).toEqual({
       status: 'not_ready',
       reasons: ['the GPU probe failed: nvidia-smi not found'],

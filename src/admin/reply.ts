@@ -2,6 +2,7 @@
 import { ERRORS } from '../errors.ts';
 import type { GatewayError } from '../errors.ts';
 import { MINUTE, SECOND } from '../units.ts';
+import type { Milliseconds } from '../units.ts';
 import type { ErrorAnswer } from './contract.ts';
 
 export function errorReply(error: GatewayError): Response {
@@ -15,16 +16,18 @@ export function errorReply(error: GatewayError): Response {
       ...(error.cause === undefined ? {} : { cause: error.cause }),
     },
   };
-  const headers = new Headers();
+  const later = row.status === 503 || row.status === 429;
+  const headers = later ? retryAfter(error.retryAfterMs ?? SECOND) : new Headers();
   if (error.allow !== undefined) headers.set('allow', error.allow);
   if (error.code === 'invalid_api_key') headers.set('www-authenticate', 'Bearer');
-  if (row.status === 503 || row.status === 429) {
-    const wait = Math.round(Math.min(MINUTE, Math.max(SECOND, error.retryAfterMs ?? SECOND)));
-    headers.set('retry-after', String(Math.ceil(wait / SECOND)));
-    headers.set('retry-after-ms', String(wait));
-  }
   if (!(error.shouldRetry ?? row.retry)) headers.set('x-should-retry', 'false');
   return jsonReply(body, row.status, headers);
+}
+
+/** `retry-after` in whole seconds and `retry-after-ms`, both between one second and one minute. */
+export function retryAfter(wait: Milliseconds): Headers {
+  const clamped = Math.round(Math.min(MINUTE, Math.max(SECOND, wait)));
+  return new Headers({ 'retry-after': String(Math.ceil(clamped / SECOND)), 'retry-after-ms': String(clamped) });
 }
 
 export function jsonReply(body: unknown, status = 200, headers = new Headers()): Response {

@@ -117,7 +117,7 @@ describe('schema and check', () => {
 
   async function checked(yaml: string, ...args: readonly string[]): Promise<{ cli: CliBench; code: number }> {
     const cli = new CliBench();
-    await cli.platform.files.writeAtomic('/work/gateway.yaml', yaml);
+    await cli.platform.files.writeAtomic('/srv/gateway.yaml', yaml);
     return { cli, code: await cli.run('check', ...args) };
   }
 

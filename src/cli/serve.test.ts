@@ -5,7 +5,7 @@ import { StateDirHeld } from '../platform/state-dir.ts';
 import { CliBench } from '../../test/support/cli-bench.ts';
 import type { CliBenchOptions } from '../../test/support/cli-bench.ts';
 
-const FILE = '/work/gateway.yaml';
+const FILE = '/srv/gateway.yaml';
 const YAML = `
 drivers: { default: process }
 devices: { probe: static, list: [{ id: gpu-0, memory: 24GiB }] }

@@ -75,7 +75,7 @@ export class CliBench {
       out: this.out,
       err: this.err,
       fetch: globalThis.fetch,
-      cwd: '/work',
+      cwd: '/srv',
       version: '0.1.0',
       demoFile: '/package/examples/demo.yaml',
       openGateway: (config) => this.#open(config),

@@ -7,11 +7,12 @@ import { isPrivileged } from '../app.ts';
 import type { ReadyAnswer, RequestAnswer } from '../contract.ts';
 import type { AdminOptions } from '../options.ts';
 import { staticFiles } from '../page.ts';
-import { errorReply, jsonReply } from '../reply.ts';
+import { errorReply, jsonReply, retryAfter } from '../reply.ts';
 import { get } from '../routing.ts';
 import type { Route } from '../routing.ts';
 import { readStatusFacts } from '../status-facts.ts';
 import { statusAnswerOf } from '../status.ts';
+import { SECOND } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
 
 /** `startedAt`: when the gateway started, on the monotonic clock. */
@@ -44,7 +45,7 @@ export function observingRoutes(options: AdminOptions, startedAt: Milliseconds):
 function readiness({ control }: AdminOptions): Response {
   const { ready, reasons } = control.health();
   const answer: ReadyAnswer = { status: ready ? 'ready' : 'not_ready', reasons: [...reasons] };
-  return jsonReply(answer, ready ? 200 : 503);
+  return ready ? jsonReply(answer) : jsonReply(answer, 503, retryAfter(SECOND));
 }
 
 function requestAnswerOf(record: RequestRecord): RequestAnswer {
