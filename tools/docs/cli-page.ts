@@ -1,5 +1,7 @@
 /** docs/cli.md, from the commander program. */
 import type { Command } from 'commander';
+import { createProgram } from '../../src/cli/program.ts';
+import type { OutputStream, World } from '../../src/cli/world.ts';
 import { page, table } from './markdown.ts';
 
 const EXIT_CODES = [
@@ -11,7 +13,18 @@ const EXIT_CODES = [
   ['130, 143', 'A second signal (SIGINT, SIGTERM) at least one second after the first.'],
 ] as const;
 
-export function cliPage(program: Command): string {
+/** A terminal of a fixed width without colours. */
+const TERMINAL: OutputStream = {
+  write: () => undefined,
+  isTerminal: false,
+  columns: 100,
+  style: (_name, text) => text,
+};
+
+export function cliPage(): string {
+  // Help texts need no more of the world than where they would be printed.
+  const world = { version: '', out: TERMINAL, err: TERMINAL } as unknown as World;
+  const program = createProgram(world, () => undefined);
   const commands = program.commands.filter((command) => command.name() !== 'help');
   return page(
     'Command line',
@@ -23,8 +36,6 @@ export function cliPage(program: Command): string {
   );
 }
 
-/** The help text as a terminal of a fixed width without colours shows it. */
 function help(command: Command): string {
-  command.configureHelp({ helpWidth: 100 });
   return `\`\`\`text\n${command.helpInformation().trim()}\n\`\`\``;
 }
