@@ -68,12 +68,17 @@ async function serve(app: App, routes: readonly Route[], req: IncomingMessage, r
   }
 }
 
+const unanswered = new WeakMap<Socket, number>();
+
 /** Node's own keep-alive adds a second of grace; uvicorn closes on the dot after the last response. */
 function keepAlive(app: App, req: IncomingMessage, res: ServerResponse): void {
   const { socket } = req;
+  unanswered.set(socket, (unanswered.get(socket) ?? 0) + 1);
   socket.setTimeout(0);
   res.once('finish', () => {
-    if (!socket.destroyed) socket.setTimeout(app.options.keepAliveMs);
+    const left = (unanswered.get(socket) ?? 1) - 1;
+    unanswered.set(socket, left);
+    if (left === 0 && !socket.destroyed) socket.setTimeout(app.options.keepAliveMs);
   });
 }
 
