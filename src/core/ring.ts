@@ -39,6 +39,22 @@ export class Ring<T> {
     this.#nodes.set(value, node);
   }
 
+  /** Before the first member, seen from the front, for which `stop` holds; at the end when there is none. */
+  insert(value: T, stop: (other: T) => boolean): void {
+    if (this.#nodes.has(value)) return;
+    let next = this.#head;
+    while (next && !stop(next.value)) ({ next } = next);
+    if (!next) {
+      this.add(value);
+      return;
+    }
+    const node: Node<T> = { value, previous: next.previous, next };
+    if (next.previous) next.previous.next = node;
+    else this.#head = node;
+    next.previous = node;
+    this.#nodes.set(value, node);
+  }
+
   delete(value: T): boolean {
     const node = this.#nodes.get(value);
     if (!node) return false;

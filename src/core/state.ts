@@ -79,13 +79,15 @@ export interface Ticket {
   readonly model: string;
   readonly keyId: string;
   readonly arrivedAt: Milliseconds;
+  /** Counts arrivals: who came first, even in one moment. */
+  readonly order: number;
   /** The client's own patience, as a point in time; null = none known. */
   readonly patienceUntil: Milliseconds | null;
   readonly stream: boolean;
   readonly configVersion: number;
-  /** True once it came back from a replica that was going down: this happens once. */
-  returned: boolean;
-  /** The model's two clocks when it arrived. */
+  /** It came back from a replica that was going down: this happens once. */
+  readonly returned: boolean;
+  /** The model's two clocks when it arrived; the queue clock moved on by the time that it ran, if it came back. */
   readonly coldClockAtArrival: Milliseconds;
   readonly queueClockAtArrival: Milliseconds;
 }
@@ -96,6 +98,8 @@ export interface Lease {
   readonly ticket: Ticket;
   readonly replicaId: string;
   readonly grantedAt: Milliseconds;
+  /** What its wait had cost of `queue_timeout`. */
+  readonly waited: Milliseconds;
   /** The shell was told to end it (drain timeout, stall). */
   cut: boolean;
 }

@@ -19,7 +19,7 @@ interface Refusal {
 /** Memory could fit it if all that may leave had left. */
 export function couldFit(state: FleetState, model: Model): boolean {
   const { deviceCount, deviceIds, memory } = model.settings;
-  let fitting = 0;
+  const fitting: number[] = [];
   for (const id of deviceIds) {
     const device = state.devices.get(id);
     if (!device || device.quarantine !== null) continue;
@@ -32,9 +32,14 @@ export function couldFit(state: FleetState, model: Model): boolean {
       if (replica.phase === 'zombie' || (pinned && !leaving)) staying += replica.reservations.get(id) ?? 0;
     }
     const need = memory ?? room;
-    if (need > 0 && need <= room - staying) fitting += 1;
+    if (need > 0 && need <= room - staying) fitting.push(device.totalBytes);
   }
-  return fitting >= deviceCount;
+  if (deviceCount <= 1) return fitting.length >= deviceCount;
+  // Devices of one group differ by a twentieth at most.
+  return fitting.some((largest) => {
+    const alike = fitting.filter((bytes) => bytes <= largest && bytes >= largest * 0.95);
+    return alike.length >= deviceCount;
+  });
 }
 
 export function whyRefusalIsWrong(refusal: Refusal): string | null {

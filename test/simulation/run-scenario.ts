@@ -83,6 +83,8 @@ function mayEverRun(world: World, name: string): boolean {
   const model = state.models.get(name);
   if (!model || model.settings.unstartable) return false;
   if (state.settings.limits.maxTurn === 0 && model.settings.alwaysOn) return false;
+  const { first, last } = world.scenario.ports;
+  if (model.settings.needsPort && last - first < 2 * world.scenario.models.length) return false;
   return couldFit(state, model);
 }
 

@@ -1,6 +1,5 @@
 /** A ticket arrives: granted, queued or refused, decided once, here, with the reason. */
 import { gatewayError } from '../../errors.ts';
-import type { Milliseconds } from '../../units.ts';
 import type { FleetEvent } from '../events.ts';
 import { isBackingOff } from '../lifecycle/backoff.ts';
 import { readClock, syncQueueDeadline } from '../lifecycle/clocks.ts';
@@ -9,7 +8,7 @@ import { syncTurnDeadline } from '../lifecycle/turns.ts';
 import { currentOf, readyReplica, type Run } from '../run.ts';
 import type { Model, Ticket } from '../state.ts';
 import { dispatch, grant, hasFreeLease, hasFreeSlot, syncGrantable } from './dispatch.ts';
-import { backingOffError, refuse, removeTicket } from './refuse.ts';
+import { backingOffError, refuse, removeTicket, unstartableError } from './refuse.ts';
 import { retryAfterQueue } from './retry-after.ts';
 
 type Arrived = Extract<FleetEvent, { kind: 'ticket.arrived' }>;
@@ -33,7 +32,7 @@ export function ticketArrived(run: Run, event: Arrived): void {
     turnAway(run, event.id, barred);
     return;
   }
-  const ticket = ticketFor(model, event, now, state.settings.version);
+  const ticket = ticketFor(run, model, event);
   const replica = readyReplica(state, model);
   if (replica && model.queue.size === 0 && hasFreeSlot(model, replica) && hasFreeLease(run)) {
     grant(run, model, replica, ticket);
@@ -47,26 +46,26 @@ export function ticketArrived(run: Run, event: Arrived): void {
     turnAway(run, event.id, gatewayError('queue_full', message, { retryAfterMs: retryAfterQueue(run, model), queue }));
     return;
   }
-  enqueue(run, model, ticket, false);
+  enqueue(run, model, ticket);
 }
 
-/** Puts the ticket in the queue (at its head when it comes back) and sees to it that something is coming for it. */
-export function enqueue(run: Run, model: Model, ticket: Ticket, first: boolean): void {
+/** Puts the ticket in the queue (at its head when it came back) and sees to it that something is coming for it. */
+export function enqueue(run: Run, model: Model, ticket: Ticket): void {
   const { state } = run;
-  if (first) model.queue.pushFirst(ticket);
+  if (ticket.returned) model.queue.putBack(ticket);
   else model.queue.push(ticket);
   state.tickets.set(ticket.id, ticket);
   if (ticket.patienceUntil !== null) state.deadlines.set(`patience:${ticket.id}`, ticket.patienceUntil);
   const current = currentOf(state, model);
   if (current) state.deadlines.delete(`idle:${current.id}`);
-  if (model.queue.oldest() === ticket) syncQueueDeadline(run, model);
+  if (ticket.returned || model.queue.oldest() === ticket) syncQueueDeadline(run, model);
   syncGrantable(run, model);
   run.effects.push({ kind: 'ticket.queued', id: ticket.id, depth: model.queue.size });
   if (!current) {
     if (model.unplacedSince === null) place(run, model);
     else syncTurnDeadline(run, model);
   }
-  if (first) dispatch(run);
+  if (ticket.returned) dispatch(run);
 }
 
 export function ticketAbandoned(run: Run, id: string): void {
@@ -83,7 +82,10 @@ export function ticketAbandoned(run: Run, id: string): void {
 export function queueTimeOut(run: Run, model: Model): void {
   for (const ticket of model.queue) {
     const waited = readClock(model.queueClock, run.now) - ticket.queueClockAtArrival;
-    if (waited < model.settings.queueTimeout) break;
+    if (waited < model.settings.queueTimeout) {
+      if (ticket.returned) continue;
+      break;
+    }
     refuse(run, model, ticket, timeOutError(run, model, ticket, `limits.queue_timeout`));
   }
   syncQueueDeadline(run, model);
@@ -125,13 +127,8 @@ function whyBarred(run: Run, model: Model) {
     return gatewayError('shutting_down', 'The gateway is shutting down. Retry against its successor.', {
       retryAfterMs: 1000,
     });
-  if (model.settings.unstartable) {
-    const { cause, message } = model.settings.unstartable;
-    return gatewayError('model_start_failed', `Model '${model.name}' cannot be started: ${message}`, {
-      cause,
-      shouldRetry: false,
-    });
-  }
+  const unstartable = unstartableError(model);
+  if (unstartable) return unstartable;
   if (isBackingOff(model, now) && model.current === null) return backingOffError(run, model);
   return null;
 }
@@ -141,15 +138,16 @@ function turnAway(run: Run, id: string, error: ReturnType<typeof gatewayError>):
   run.effects.push({ kind: 'ticket.refused', id, error });
 }
 
-function ticketFor(model: Model, event: Arrived, now: Milliseconds, configVersion: number): Ticket {
+function ticketFor({ state, now }: Run, model: Model, event: Arrived): Ticket {
   return {
     id: event.id,
     model: model.name,
     keyId: event.keyId,
     arrivedAt: now,
+    order: state.counters.received,
     patienceUntil: event.patience === null ? null : now + event.patience,
     stream: event.stream,
-    configVersion,
+    configVersion: state.settings.version,
     returned: false,
     coldClockAtArrival: readClock(model.coldClock, now),
     queueClockAtArrival: readClock(model.queueClock, now),

@@ -24,7 +24,8 @@ export function syncGrantable(run: Run, model: Model): void {
 /** Gives this ticket a lease. The caller has checked slot and lease, and that the replica is ready in this very step. */
 export function grant(run: Run, model: Model, replica: Replica, ticket: Ticket): void {
   const { state, now } = run;
-  state.leases.set(ticket.id, { id: ticket.id, ticket, replicaId: replica.id, grantedAt: now, cut: false });
+  const waited = readClock(model.queueClock, now) - ticket.queueClockAtArrival;
+  state.leases.set(ticket.id, { id: ticket.id, ticket, replicaId: replica.id, grantedAt: now, waited, cut: false });
   replica.leases.add(ticket.id);
   model.lastUsedAt = now;
   state.counters.grantedTotal += 1;
@@ -61,6 +62,6 @@ function takeNext(run: Run, model: Model): Ticket | undefined {
   if (!ticket) return undefined;
   run.state.tickets.delete(ticket.id);
   if (ticket.patienceUntil !== null) run.state.deadlines.delete(`patience:${ticket.id}`);
-  if (ticket === oldest) syncQueueDeadline(run, model);
+  if (ticket === oldest || ticket.returned) syncQueueDeadline(run, model);
   return ticket;
 }

@@ -1,6 +1,7 @@
 /** The end of a lease, once, by identity: a release for a lease that is gone changes nothing. */
 import { gatewayError } from '../../errors.ts';
 import type { LeaseOutcome } from '../events.ts';
+import { readClock } from '../lifecycle/clocks.ts';
 import { becameIdle } from '../lifecycle/idle.ts';
 import { leaseLeft } from '../lifecycle/stop.ts';
 import type { Run } from '../run.ts';
@@ -23,18 +24,18 @@ export function leaseReleased(run: Run, id: string, outcome: LeaseOutcome): void
 export function leaseReturned(run: Run, id: string): void {
   const lease = run.state.leases.get(id);
   if (!lease) return;
-  const { ticket } = lease;
+  const { ticket, waited } = lease;
   const model = run.state.models.get(ticket.model);
   run.state.counters.returned += 1;
   end(run, lease);
   if (!model || ticket.returned || run.state.shutdown) {
-    run.state.counters.refused += 1;
     const error = gatewayError('upstream_lost', `The engine of model '${ticket.model}' went away before it answered.`);
+    run.state.counters.refused += 1;
     run.effects.push({ kind: 'ticket.refused', id, error });
     return;
   }
-  ticket.returned = true;
-  enqueue(run, model, ticket, true);
+  const queueClockAtArrival = readClock(model.queueClock, run.now) - waited;
+  enqueue(run, model, { ...ticket, returned: true, queueClockAtArrival });
 }
 
 export function retryAsked(run: Run, id: string): void {

@@ -21,12 +21,12 @@ export class TicketQueue {
     this.#arrivals.add(ticket);
   }
 
-  /** Back to the head: its place was never given away. */
-  pushFirst(ticket: Ticket): void {
-    this.#lane(ticket.keyId).addFirst(ticket);
+  /** Back to the head, where only others that came back and were earlier stand before it; its key has the next turn. */
+  putBack(ticket: Ticket): void {
+    this.#lane(ticket.keyId).insert(ticket, (other) => other.order > ticket.order);
     this.#turns.delete(ticket.keyId);
     this.#turns.addFirst(ticket.keyId);
-    this.#arrivals.addFirst(ticket);
+    this.#arrivals.insert(ticket, (other) => !other.returned || other.order > ticket.order);
   }
 
   /** Takes the next ticket in turn. */

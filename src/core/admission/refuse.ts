@@ -1,7 +1,8 @@
 /** The end of a ticket that gets no lease. */
 import { gatewayError, type GatewayError } from '../../errors.ts';
 import { syncQueueDeadline } from '../lifecycle/clocks.ts';
-import type { Run } from '../run.ts';
+import { noticeIdle } from '../lifecycle/idle.ts';
+import { readyReplica, type Run } from '../run.ts';
 import type { Model, Ticket } from '../state.ts';
 import { syncGrantable } from './dispatch.ts';
 import { clampRetryAfter } from './retry-after.ts';
@@ -12,8 +13,10 @@ export function removeTicket(run: Run, model: Model, ticket: Ticket): void {
   model.queue.delete(ticket);
   run.state.tickets.delete(ticket.id);
   if (ticket.patienceUntil !== null) run.state.deadlines.delete(`patience:${ticket.id}`);
-  if (wasOldest) syncQueueDeadline(run, model);
+  if (wasOldest || ticket.returned) syncQueueDeadline(run, model);
   syncGrantable(run, model);
+  const replica = readyReplica(run.state, model);
+  if (replica && replica.leases.size === 0 && model.queue.size === 0) noticeIdle(run, replica);
 }
 
 export function refuse(run: Run, model: Model, ticket: Ticket, error: GatewayError): void {
@@ -24,6 +27,16 @@ export function refuse(run: Run, model: Model, ticket: Ticket, error: GatewayErr
 
 export function refuseAll(run: Run, model: Model, error: GatewayError): void {
   for (const ticket of model.queue) refuse(run, model, ticket, error);
+}
+
+/** Undefined when nothing in its settings forbids a start. */
+export function unstartableError(model: Model): GatewayError | undefined {
+  if (model.settings.unstartable === null) return undefined;
+  const { cause, message } = model.settings.unstartable;
+  return gatewayError('model_start_failed', `Model '${model.name}' cannot be started: ${message}`, {
+    cause,
+    shouldRetry: false,
+  });
 }
 
 export function startFailedError(run: Run, model: Model): GatewayError {

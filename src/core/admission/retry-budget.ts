@@ -4,59 +4,79 @@
  */
 import { SECOND, type Milliseconds } from '../../units.ts';
 
-const BUCKETS = 10;
 const BUCKET_SPAN: Milliseconds = SECOND;
+/** Ten seconds; the newest bucket is only begun. */
+const REQUEST_BUCKETS = 10;
+/** One more, so that no retry of the last ten seconds is ever missed. */
+const RETRY_BUCKETS = 11;
 export const RETRY_SHARE = 0.2;
 export const RETRY_FLOOR = 3;
 
-/** Sliding counts over the last ten seconds. */
-export class RetryWindow {
-  readonly #requests = new Array<number>(BUCKETS).fill(0);
-  readonly #retries = new Array<number>(BUCKETS).fill(0);
+/** A sum over the newest buckets of time. */
+class SlidingCount {
+  readonly #counts: number[];
   #bucket = 0;
+  sum = 0;
+
+  constructor(buckets: number) {
+    this.#counts = new Array<number>(buckets).fill(0);
+  }
+
+  add(now: Milliseconds): void {
+    this.refresh(now);
+    const slot = this.#bucket % this.#counts.length;
+    this.#counts[slot] = (this.#counts[slot] ?? 0) + 1;
+    this.sum += 1;
+  }
+
+  refresh(now: Milliseconds): void {
+    const bucket = Math.floor(now / BUCKET_SPAN);
+    const { length } = this.#counts;
+    const steps = Math.min(length, bucket - this.#bucket);
+    for (let step = 1; step <= steps; step += 1) {
+      const slot = (bucket - steps + step) % length;
+      this.sum -= this.#counts[slot] ?? 0;
+      this.#counts[slot] = 0;
+    }
+    this.#bucket = Math.max(this.#bucket, bucket);
+  }
+}
+
+/** Requests and retries of about the last ten seconds: rather fewer of the former, rather more of the latter. */
+export class RetryWindow {
+  readonly #requests = new SlidingCount(REQUEST_BUCKETS);
+  readonly #retries = new SlidingCount(RETRY_BUCKETS);
   /** Who retried in this window: a ticket id, or `many`. */
   #who: string | null = null;
-  requests = 0;
-  retries = 0;
+
+  get requests(): number {
+    return this.#requests.sum;
+  }
+
+  get retries(): number {
+    return this.#retries.sum;
+  }
 
   countRequest(now: Milliseconds): void {
-    this.#turn(now);
-    const slot = this.#bucket % BUCKETS;
-    this.#requests[slot] = (this.#requests[slot] ?? 0) + 1;
-    this.requests += 1;
+    this.#requests.add(now);
   }
 
   countRetry(now: Milliseconds, ticketId: string): void {
-    this.#turn(now);
-    const slot = this.#bucket % BUCKETS;
-    this.#retries[slot] = (this.#retries[slot] ?? 0) + 1;
-    this.retries += 1;
+    this.refresh(now);
+    this.#retries.add(now);
     this.#who = this.#who === null || this.#who === ticketId ? ticketId : 'many';
   }
 
   /** Every retry of this window was this ticket's. */
   onlyBy(now: Milliseconds, ticketId: string): boolean {
-    this.#turn(now);
+    this.refresh(now);
     return this.#who === null || this.#who === ticketId;
   }
 
   refresh(now: Milliseconds): void {
-    this.#turn(now);
-  }
-
-  #turn(now: Milliseconds): void {
-    const bucket = Math.floor(now / BUCKET_SPAN);
-    if (bucket <= this.#bucket) return;
-    const steps = Math.min(BUCKETS, bucket - this.#bucket);
-    for (let step = 1; step <= steps; step += 1) {
-      const slot = (this.#bucket + step) % BUCKETS;
-      this.requests -= this.#requests[slot] ?? 0;
-      this.retries -= this.#retries[slot] ?? 0;
-      this.#requests[slot] = 0;
-      this.#retries[slot] = 0;
-    }
-    this.#bucket = bucket;
-    if (this.retries === 0) this.#who = null;
+    this.#requests.refresh(now);
+    this.#retries.refresh(now);
+    if (this.#retries.sum === 0) this.#who = null;
   }
 }
 

@@ -28,14 +28,19 @@ export function syncClocks(run: Run, model: Model): void {
   syncQueueDeadline(run, model);
 }
 
-/** After every change of the oldest waiting ticket. */
+/** After every change of the oldest waiting ticket, or of one that came back. */
 export function syncQueueDeadline(run: Run, model: Model): void {
   const key = `queue:${model.name}`;
-  const oldest = model.queue.oldest();
-  if (!oldest || model.queueClock.runningSince === null) {
+  if (model.queue.size === 0 || model.queueClock.runningSince === null) {
     run.state.deadlines.delete(key);
     return;
   }
-  const waited = readClock(model.queueClock, run.now) - oldest.queueClockAtArrival;
+  // Those that came back stand first and have waited as long as they did, not as long as they have been here.
+  let earliest = Infinity;
+  for (const ticket of model.queue) {
+    earliest = Math.min(earliest, ticket.queueClockAtArrival);
+    if (!ticket.returned) break;
+  }
+  const waited = readClock(model.queueClock, run.now) - earliest;
   run.state.deadlines.set(key, run.now + Math.max(0, model.settings.queueTimeout - waited));
 }

@@ -1,13 +1,15 @@
 /** What operators ask for: load, unload, pin; and a new configuration. */
 import { gatewayError } from '../../errors.ts';
 import { refuseAll } from '../admission/refuse.ts';
-import { syncGrantable } from '../admission/dispatch.ts';
+import { dispatch, syncGrantable } from '../admission/dispatch.ts';
 import { newDevice, newModel } from '../fleet.ts';
+import { isPinned } from '../memory/eviction.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { FleetSettings } from '../settings.ts';
 import type { Model, StopReason } from '../state.ts';
+import { syncQueueDeadline } from './clocks.ts';
 import { armIdle } from './idle.ts';
-import { forgetPlace, place } from './scaling.ts';
+import { forgetPlace, isWanted, place } from './scaling.ts';
 import { drain, stopNow, withdraw } from './stop.ts';
 
 export function load(run: Run, model: Model): void {
@@ -24,7 +26,10 @@ export function unload(run: Run, model: Model, reason: Extract<StopReason, 'unlo
   model.loadRequested = false;
   const replica = currentOf(run.state, model);
   if (!replica) {
-    forgetPlace(run, model);
+    model.lastPlanFailure = null;
+    // Tickets that wait keep their place in line, and so does what is to be on always.
+    if (!isWanted(model)) forgetPlace(run, model);
+    run.capacityChanged = true;
     return;
   }
   decide(
@@ -73,8 +78,12 @@ export function replaceSettings(run: Run, settings: FleetSettings): void {
     else removeModel(run, model);
   }
   for (const [name, model] of settings.models) {
-    if (!state.models.has(name)) state.models.set(name, newModel(model, run.now));
+    if (state.models.has(name)) continue;
+    state.models.set(name, newModel(model, run.now));
+    if (model.alwaysOn) state.orphaned.add(name);
   }
+  // There may be more slots and leases than before.
+  dispatch(run);
   run.capacityChanged = true;
 }
 
@@ -83,7 +92,10 @@ function changeModel(run: Run, model: Model, next: Model['settings']): void {
   model.settings = next;
   if (changed) unload(run, model, 'reload');
   const replica = currentOf(run.state, model);
-  if (replica) armIdle(run, replica);
+  if (replica?.phase === 'reserved' && next.unstartable) withdraw(run, replica, 'Its new settings forbid a start.');
+  else if (replica) armIdle(run, replica);
+  if (model.current === null && (isPinned(model) || model.queue.size > 0)) run.state.orphaned.add(model.name);
+  syncQueueDeadline(run, model);
   syncGrantable(run, model);
 }
 

@@ -4,8 +4,14 @@ import { decide, type Run } from '../run.ts';
 import type { Replica } from '../state.ts';
 import { drain } from './stop.ts';
 
+/** Its last lease ended. */
 export function becameIdle(run: Run, replica: Replica): void {
   replica.idleSince = run.now;
+  noticeIdle(run, replica);
+}
+
+/** It has neither leases nor waiting tickets: it may leave for others, and some day by itself. */
+export function noticeIdle(run: Run, replica: Replica): void {
   if (run.state.unplaced.size > 0) run.capacityChanged = true;
   armIdle(run, replica);
 }

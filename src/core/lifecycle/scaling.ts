@@ -1,6 +1,6 @@
 /** Demand becomes a replica: plan, reservation, eviction, launch; and goes away again when nobody wants it any more. */
 import { gatewayError } from '../../errors.ts';
-import { refuseAll } from '../admission/refuse.ts';
+import { refuseAll, unstartableError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { explainPlan } from '../memory/explain.ts';
 import { bytesAreFree, capacity, committed } from '../memory/ledger.ts';
@@ -23,7 +23,15 @@ export function isWanted(model: Model): boolean {
 /** Finds a place for a model that has none, or notes that it waits for one, or refuses its tickets. */
 export function place(run: Run, model: Model): void {
   const { state, now } = run;
-  if (model.current !== null || state.shutdown || model.settings.unstartable || isBackingOff(model, now)) return;
+  if (model.current !== null || state.shutdown) return;
+  const unstartable = unstartableError(model);
+  if (unstartable) {
+    forgetPlace(run, model);
+    model.loadRequested = false;
+    refuseAll(run, model, unstartable);
+    return;
+  }
+  if (isBackingOff(model, now)) return;
   if (!isWanted(model)) {
     forgetPlace(run, model);
     return;

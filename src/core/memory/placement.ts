@@ -31,6 +31,19 @@ export function compareOffers(one: Offer, other: Offer): number {
   );
 }
 
+/** The devices among these that are at most as large as this one and about as large. */
+export function homogeneousWith<T extends { readonly totalBytes: Bytes }>(devices: readonly T[], anchor: T): T[] {
+  return devices.filter(
+    ({ totalBytes }) => totalBytes <= anchor.totalBytes && totalBytes >= anchor.totalBytes * (1 - HOMOGENEITY),
+  );
+}
+
+/** True when `count` of these are about equal in size. */
+export function hasGroup<T extends { readonly totalBytes: Bytes }>(devices: readonly T[], count: number): boolean {
+  if (count <= 1) return devices.length >= count;
+  return devices.some((anchor) => homogeneousWith(devices, anchor).length >= count);
+}
+
 /** `count` devices of about equal size, best offers first; undefined when there are not enough. */
 export function chooseDevices(offers: readonly Offer[], count: number): Offer[] | undefined {
   if (offers.length < count) return undefined;
@@ -38,11 +51,7 @@ export function chooseDevices(offers: readonly Offer[], count: number): Offer[] 
   if (count === 1) return ranked.slice(0, 1);
   let best: Offer[] | undefined;
   for (const anchor of ranked) {
-    const group = ranked
-      .filter(
-        (offer) => offer.totalBytes <= anchor.totalBytes && offer.totalBytes >= anchor.totalBytes * (1 - HOMOGENEITY),
-      )
-      .slice(0, count);
+    const group = homogeneousWith(ranked, anchor).slice(0, count);
     if (group.length === count && (!best || compareGroups(group, best) < 0)) best = group;
   }
   return best;

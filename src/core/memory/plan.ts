@@ -4,7 +4,7 @@ import { isProtected } from '../lifecycle/turns-rule.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
 import { chooseVictims, evictableAt, isIdle, isPinned, type Candidate } from './eviction.ts';
 import { capacity, committed, residents } from './ledger.ts';
-import { chooseDevices, type Offer } from './placement.ts';
+import { chooseDevices, hasGroup, type Offer } from './placement.ts';
 
 export interface Holder {
   readonly replica: string;
@@ -102,7 +102,7 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds): Pl
   if (chosen) return asPlan(chosen);
   const shortage = shortageOf(state, model);
   if (couldEverFit(state, model, (replica) => canLeave(state, replica))) return { kind: 'wait', shortage, retryAt };
-  return { kind: 'impossible', shortage, never: !couldEverFit(state, model, () => true) };
+  return { kind: 'impossible', shortage, never: !fitsEmptyDevices(state, model) };
 }
 
 /** With fences: busy replicas that have had their turn may be asked to leave too. Undefined when no set of them makes room. */
@@ -130,10 +130,8 @@ export function planTurn(
 export function wouldStillFit(state: FleetState, model: Model, taken: ReadonlyMap<string, Bytes>): boolean {
   const room = (device: Device): Bytes =>
     stayingRoom(state, device, (replica) => canLeave(state, replica)) - (taken.get(device.id) ?? 0);
-  return (
-    candidateDevices(state, model).filter((device) => need(model, device) <= room(device)).length >=
-    model.settings.deviceCount
-  );
+  const roomy = candidateDevices(state, model).filter((device) => need(model, device) <= room(device));
+  return hasGroup(roomy, model.settings.deviceCount);
 }
 
 function canLeave(state: FleetState, replica: Replica): boolean {
@@ -156,7 +154,17 @@ function couldEverFit(state: FleetState, model: Model, leaves: (replica: Replica
     const bytes = need(model, device);
     return bytes > 0 && bytes <= stayingRoom(state, device, leaves);
   });
-  return devices.length >= model.settings.deviceCount;
+  return hasGroup(devices, model.settings.deviceCount);
+}
+
+/** Quarantine and the memory of others pass; the size of a device does not. */
+function fitsEmptyDevices(state: FleetState, model: Model): boolean {
+  const devices: Device[] = [];
+  for (const id of model.settings.deviceIds) {
+    const device = state.devices.get(id);
+    if (device && (model.settings.memory ?? device.budgetBytes) <= device.budgetBytes) devices.push(device);
+  }
+  return hasGroup(devices, model.settings.deviceCount);
 }
 
 function shortageOf(state: FleetState, model: Model): Shortage {
