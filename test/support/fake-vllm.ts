@@ -73,7 +73,7 @@ export class FakeEngine {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
     this.child = child;
-    this.exit = once(child, 'exit').then(([code, signal]) => ({ code, signal }) as FakeExit);
+    this.exit = once(child, 'exit').then(([code, signal]): FakeExit => ({ code, signal }));
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (data: string) => {
         this.text += data;

@@ -1,4 +1,4 @@
-import { Registry } from './registry.ts';
+import { observe, Registry, type Series } from './registry.ts';
 
 const TTFT = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
@@ -35,12 +35,21 @@ export class Metrics {
   private readonly model: string;
   private readonly engine: { readonly engine: string; readonly model_name: string };
   private readonly tokenBuckets: readonly number[];
+  /** Written with every token. */
+  private readonly generation: Series;
+  private readonly iterations: Series;
+  private readonly interTokens: Series;
 
   constructor(model: string, maxModelLen: number, cacheConfig: Readonly<Record<string, string>>) {
     this.model = model;
     this.engine = { engine: '0', model_name: model };
     this.tokenBuckets = oneTwoFive(maxModelLen);
     this.appear(cacheConfig);
+    const { registry, engine } = this;
+    this.generation = registry.series('vllm:generation_tokens', HELP.generation, 'counter', [], engine);
+    this.iterations = registry.series('vllm:iteration_tokens_total', HELP.iteration, 'histogram', ITERATION, engine);
+    const itl = 'vllm:inter_token_latency_seconds';
+    this.interTokens = registry.series(itl, HELP.itl, 'histogram', INTER_TOKEN, engine);
   }
 
   prompt(tokens: number, cached: number): void {
@@ -54,8 +63,8 @@ export class Metrics {
   }
 
   generated(tokens: number): void {
-    this.registry.counter('vllm:generation_tokens', HELP.generation, this.engine, tokens);
-    this.iteration(tokens);
+    this.generation.value += tokens;
+    observe(this.iterations, ITERATION, tokens);
   }
 
   firstToken(seconds: number): void {
@@ -63,7 +72,7 @@ export class Metrics {
   }
 
   interToken(seconds: number): void {
-    this.registry.histogram('vllm:inter_token_latency_seconds', HELP.itl, INTER_TOKEN, this.engine, seconds);
+    observe(this.interTokens, INTER_TOKEN, seconds);
   }
 
   rejected(reason: 'max_num_queued_reqs' | 'max_num_queued_tokens'): void {
@@ -137,7 +146,7 @@ export class Metrics {
   }
 
   private iteration(tokens: number): void {
-    this.registry.histogram('vllm:iteration_tokens_total', HELP.iteration, ITERATION, this.engine, tokens);
+    observe(this.iterations, ITERATION, tokens);
   }
 
   private bySource(source: string, tokens: number): void {

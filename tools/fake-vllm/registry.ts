@@ -10,7 +10,8 @@ interface Family {
   readonly series: Map<string, Series>;
 }
 
-interface Series {
+/** One line of a family, or one histogram. Kept by who writes to it often. */
+export interface Series {
   value: number;
   readonly created: number;
   readonly counts: number[];
@@ -38,12 +39,7 @@ export class Registry {
   /** Without a value it only makes the series appear. */
   histogram(name: string, help: string, buckets: readonly number[], labels: Labels, value?: number): void {
     const series = this.series(name, help, 'histogram', buckets, labels);
-    if (value === undefined) return;
-    series.value += value;
-    series.observed += 1;
-    for (let index = 0; index < buckets.length; index += 1) {
-      if (value <= (buckets[index] ?? 0)) series.counts[index] = (series.counts[index] ?? 0) + 1;
-    }
+    if (value !== undefined) observe(series, buckets, value);
   }
 
   /** The text of every family whose name passes, in the order they were first used. */
@@ -55,7 +51,7 @@ export class Registry {
     return `${lines.join('\n')}\n`;
   }
 
-  private series(name: string, help: string, type: Family['type'], buckets: readonly number[], labels: Labels): Series {
+  series(name: string, help: string, type: Family['type'], buckets: readonly number[], labels: Labels): Series {
     let family = this.families.get(name);
     if (family === undefined) {
       family = { name, help, type, buckets, series: new Map() };
@@ -68,6 +64,16 @@ export class Registry {
       family.series.set(key, series);
     }
     return series;
+  }
+}
+
+/** Adds one value to a histogram. */
+export function observe(series: Series, buckets: readonly number[], value: number): void {
+  series.value += value;
+  series.observed += 1;
+  // Buckets are cumulative: the value counts in the first that holds it and in every later one.
+  for (let index = buckets.length - 1; index >= 0 && value <= (buckets[index] ?? 0); index -= 1) {
+    series.counts[index] = (series.counts[index] ?? 0) + 1;
   }
 }
 
