@@ -88,7 +88,9 @@ export class Policy implements Observer {
     for (const model of state.models.values()) {
       if (model.queue.size === 0) continue;
       const { elapsed, runningSince } = model.queueClock;
-      const clock = elapsed + (runningSince === null ? 0 : now - runningSince);
+      // During a start nobody's time runs out; a reload may have taken time away in this very moment.
+      const due = (state.deadlines.at(`queue:${model.name}`) ?? Infinity) <= now;
+      const clock = runningSince === null || due ? -Infinity : elapsed + now - runningSince;
       for (const ticket of model.queue) {
         const waited = clock - ticket.queueClockAtArrival;
         const limit = model.settings.queueTimeout + LATE;

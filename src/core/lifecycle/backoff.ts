@@ -37,7 +37,8 @@ function rest(run: Run, model: Model, exponent: number): void {
   run.state.deadlines.set(`backoff:${model.name}`, model.backoff.until);
 }
 
-export function forgetFailures(run: Run, model: Model): void {
+/** It may start again; how often it failed is not forgotten. */
+export function endRest(run: Run, model: Model): void {
   model.backoff.until = null;
   run.state.deadlines.delete(`backoff:${model.name}`);
 }

@@ -8,7 +8,7 @@ import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
 import type { Bytes } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { Model, Replica } from '../state.ts';
-import { isBackingOff } from './backoff.ts';
+import { endRest, isBackingOff } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { launch, replicaFor } from './start.ts';
 import { requestGate, takeNext } from './start-gate.ts';
@@ -32,6 +32,7 @@ export function place(run: Run, model: Model): void {
     return;
   }
   if (isBackingOff(model, now)) return;
+  endRest(run, model);
   if (!isWanted(model)) {
     forgetPlace(run, model);
     return;
@@ -61,6 +62,7 @@ function waitForPlace(run: Run, model: Model, plan: Plan): void {
     abandonUnwanted(run, model);
   }
   model.waitingFor = words;
+  model.lastPlanFailure = null;
   if (plan.kind === 'wait' && plan.retryAt !== null) state.deadlines.set(`settle:${model.name}`, plan.retryAt);
   syncTurnDeadline(run, model);
 }
@@ -75,7 +77,9 @@ export function forgetPlace(run: Run, model: Model): void {
 
 function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impossible' }>): void {
   const words = explainPlan(model, plan);
-  decide(run, 'model.no_capacity', { model: model.name }, words, { missing_bytes: plan.shortage.missingBytes });
+  if (words !== model.lastPlanFailure) {
+    decide(run, 'model.no_capacity', { model: model.name }, words, { missing_bytes: plan.shortage.missingBytes });
+  }
   forgetPlace(run, model);
   model.loadRequested = false;
   model.lastPlanFailure = words;
@@ -117,6 +121,7 @@ export function reserve(
     drain(run, victim, busy ? 'turn' : reason);
   }
   forgetPlace(run, model);
+  model.lastPlanFailure = null;
   model.current = replica.id;
   state.replicas.set(replica.id, replica);
   decide(run, 'replica.reserved', { model: model.name, replica: replica.id }, explainPlan(model, plan));
@@ -141,9 +146,13 @@ export function settle(run: Run): void {
     run.capacityChanged = false;
     withdrawMisfits(run);
     pumpGate(run);
-    for (const name of [...run.state.unplaced]) {
+    for (const name of run.state.unplaced) {
       const model = run.state.models.get(name);
-      if (model?.unplacedSince !== null && model) place(run, model);
+      if (model) place(run, model);
+    }
+    // What is to be on always does not take an earlier no for an answer.
+    for (const model of run.state.models.values()) {
+      if (model.lastPlanFailure !== null && isPinned(model)) place(run, model);
     }
     // A model may have lost its replica while its tickets wait.
     for (const name of run.state.orphaned) {

@@ -3,6 +3,7 @@ import { gatewayError } from '../../errors.ts';
 import { refuseAll } from '../admission/refuse.ts';
 import type { Milliseconds } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
+import type { Replica } from '../state.ts';
 import { forgetPlace } from './scaling.ts';
 import { beginStop, cutLeases, drain, stopNow, withdraw } from './stop.ts';
 
@@ -55,6 +56,14 @@ export function advanceShutdown(run: Run): void {
   run.effects.push({ kind: 'shutdown.done' });
 }
 
+function startsBeside(run: Run, replica: Replica): boolean {
+  for (const other of run.state.replicas.values()) {
+    if (other.phase !== 'starting') continue;
+    for (const id of other.reservations.keys()) if (replica.reservations.has(id)) return true;
+  }
+  return false;
+}
+
 function stopWorkless(run: Run): void {
   const { state } = run;
   for (const replica of state.replicas.values()) {
@@ -63,7 +72,7 @@ function stopWorkless(run: Run): void {
     if (replica.phase === 'reserved') withdraw(run, replica, 'The gateway is shutting down.');
     else if (replica.phase === 'starting' && waiting === 0) stopNow(run, replica, 'shutdown');
     else if (replica.phase === 'ready' && waiting === 0) drain(run, replica, 'shutdown');
-    // No start can be disturbed any more, so the gates need not be waited for.
-    if (replica.phase === 'draining') beginStop(run, replica);
+    // Stops need not wait for each other any more, only for a start that somebody still waits for.
+    if (replica.phase === 'draining' && !startsBeside(run, replica)) beginStop(run, replica);
   }
 }

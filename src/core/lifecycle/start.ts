@@ -6,7 +6,7 @@ import type { Bytes, Milliseconds } from '../../units.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { decide, refOf, type Run } from '../run.ts';
 import type { Endpoint, FleetState, Model, Replica } from '../state.ts';
-import { backOff, forgetFailures, isBackingOff, recordFailure } from './backoff.ts';
+import { backOff, endRest, isBackingOff, recordFailure } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { armIdle } from './idle.ts';
 import { moveTo } from './replica.ts';
@@ -147,7 +147,7 @@ export function becameReady(run: Run, replica: Replica): void {
   state.deadlines.delete(`start:${replica.id}`);
   state.deadlines.delete(`stall:${replica.id}`);
   releaseGate(state, replica);
-  forgetFailures(run, model);
+  endRest(run, model);
   model.portRetryUsed = false;
   model.loadRequested = false;
   syncClocks(run, model);
