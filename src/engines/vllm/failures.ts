@@ -31,7 +31,7 @@ const SIGNATURES: readonly Signature[] = [
   {
     cause: 'out_of_memory',
     pattern:
-      /To serve at least one request with the model'?s'? max seq len \((\d+)\), \(?([\d.]+) GiB KV cache is needed.*?available KV cache memory \(([\d.]+) GiB\)(?:.*?estimated maximum model length is (\d+))?/,
+      /To serve at least one request with the models?'s max seq len \((\d+)\), \(?([\d.]+) GiB KV cache is needed.*?available KV cache memory \(([\d.]+) GiB\)(?:.*?estimated maximum model length is (\d+))?/,
     say: ([, length, needed, available, fits]) =>
       `a request of max_model_len ${length} needs ${needed} GiB of KV cache and ${available} GiB are left${fits === undefined ? '; lower max_model_len or give the model more memory.' : `; max_model_len ${fits} would fit.`}`,
   },

@@ -1,0 +1,65 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { readProgress } from './progress.ts';
+
+const LOGS = new URL('../../../test/fixtures/vllm/logs/', import.meta.url);
+
+/** The recording of a start stamps each line with seconds; nothing of that is in the engine's own log. */
+function lines(name: string): string[] {
+  return readFileSync(new URL(name, LOGS), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.replace(/^\[\s*[\d.]+\] /, ''));
+}
+
+function phases(name: string): string[] {
+  const seen: string[] = [];
+  for (const line of lines(name)) {
+    const progress = readProgress(line);
+    if (progress !== null && progress.phase !== seen.at(-1)) seen.push(progress.phase);
+  }
+  return seen;
+}
+
+describe('progress of a start', () => {
+  it('follows a recorded start from its first words to the open port', () => {
+    expect(phases('start-to-first-request.txt')).toEqual(['config', 'engine', 'load', 'kv', 'serve']);
+  });
+
+  it('goes forward only, in every recorded log', () => {
+    const order = ['config', 'engine', 'download', 'load', 'compile', 'profile', 'kv', 'graphs', 'serve'];
+    for (const name of readdirSync(LOGS)) {
+      const seen = phases(name).map((phase) => order.indexOf(phase));
+      expect(seen, name).toEqual(seen.toSorted((one, other) => one - other));
+      expect(seen, name).not.toContain(-1);
+    }
+  });
+
+  it.each([
+    ['Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:01<00:03,  1.00s/it]', 'load', 0.25],
+    ['Loading pt checkpoint shards: 100% Completed | 4/4', 'load', 1],
+    [
+      '(EngineCore pid=1) Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  40%|████      | 14/35',
+      'graphs',
+      0.4,
+    ],
+    ['Fetching 4 files:  50%|█████     | 2/4 [00:10<00:10,  5.00s/it]', 'download', 0.5],
+    ['model-00001-of-00004.safetensors:  34%|███▍      | 1.69G/4.98G [00:10<00:20, 160MB/s]', 'download', 0.34],
+    [
+      '(EngineCore pid=7) INFO 08-14 14:07:22 [gpu_model_runner.py:1] Model loading took 14.99 GiB memory and 3 seconds',
+      'compile',
+      null,
+    ],
+    ['(EngineCore pid=7) INFO 08-14 14:07:22 [gpu_worker.py:1] Available KV cache memory: 5.67 GiB', 'kv', null],
+    ['INFO:     Application startup complete.', 'serve', null],
+  ])('reads %s', (line, phase, fraction) => {
+    expect(readProgress(line)).toEqual({ phase, fraction });
+  });
+
+  it.each(['', 'INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK', 'a prompt that says 50%| of it'])(
+    'sees nothing in %j',
+    (line) => {
+      expect(readProgress(line)).toBeNull();
+    },
+  );
+});
