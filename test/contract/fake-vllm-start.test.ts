@@ -153,7 +153,7 @@ describe('signals to fake-vllm', () => {
   });
 
   it('interrupt it during the configuration, which ends by SIGINT', async () => {
-    await using engine = await launchFake({ env: { FAKE_VLLM_START_MS: '4000', FAKE_VLLM_SPEED: '4' } });
+    await using engine = await launchFake({ env: { FAKE_VLLM_START_MS: '12000', FAKE_VLLM_SPEED: '4' } });
     await engine.said('non-default args');
     process.kill(engine.pid, 'SIGTERM');
     expect(await engine.exit).toEqual({ code: null, signal: 'SIGINT' });
