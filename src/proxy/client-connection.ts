@@ -1,0 +1,142 @@
+/** One client's connection: one request at a time, in order, and an orderly end. */
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { GatewayError } from '../errors.ts';
+import type { Clock } from '../platform/platform.ts';
+import type { Milliseconds } from '../units.ts';
+import { HEADERS_TIMEOUT, KEEP_ALIVE, LINGER_BYTES, LINGER_TIME, MAX_PIPELINED } from './limits.ts';
+import { errorBody, errorHeaders, statusOf } from './reply.ts';
+
+/** Who has the connection now. */
+export interface Occupant {
+  clientGone(): void;
+  /** The rest of its request is not HTTP. True when it takes the blame, because it was still being read. */
+  requestBroken?(error: GatewayError): boolean;
+}
+
+const LINGER_CHECK: Milliseconds = 50;
+
+export class ClientConnection {
+  readonly socket: Socket;
+  private readonly clock: Clock;
+  private occupant: Occupant | null = null;
+  private readonly waiting: (() => void)[] = [];
+  private idleSince: Milliseconds;
+  /** What is wrong with what follows the running request. */
+  private broken: { readonly error: GatewayError; readonly told: () => void } | null = null;
+  private lingering = false;
+
+  constructor(socket: Socket, clock: Clock) {
+    this.socket = socket;
+    this.clock = clock;
+    this.idleSince = clock.monotonic();
+    socket.on('close', this.gone);
+    // Half a connection is no connection: who ends the request side is taken to be gone.
+    socket.on('end', this.gone);
+  }
+
+  /** Runs now, or when those before it are done. */
+  take(run: () => void): void {
+    if (this.broken !== null || this.lingering) return;
+    if (this.occupant === null && this.waiting.length === 0) run();
+    else if (this.waiting.length < MAX_PIPELINED) this.waiting.push(run);
+    else this.socket.destroy();
+  }
+
+  occupy(occupant: Occupant): void {
+    this.occupant = occupant;
+  }
+
+  /** The answer is written, whole or not. */
+  vacate(): void {
+    this.occupant = null;
+    this.idleSince = this.clock.monotonic();
+    if (this.broken !== null) this.tellBroken(this.broken);
+    else if (this.waiting.length > 0) this.next();
+  }
+
+  /** Whoever pipelines and does not read waits for the answers already written. */
+  private readonly next = (): void => {
+    if (this.occupant !== null || this.socket.destroyed) return;
+    if (this.socket.writableNeedDrain) this.socket.once('drain', this.next);
+    else queueMicrotask(() => this.startNext());
+  };
+
+  private startNext(): void {
+    if (this.occupant === null) this.waiting.shift()?.();
+    if (this.occupant === null && this.waiting.length > 0) this.next();
+  }
+
+  /** Bytes came that are not HTTP, or none came in time. `told` runs when it was answered here. */
+  protocolError(error: GatewayError, told: () => void): void {
+    if (this.broken !== null || this.lingering) return;
+    this.broken = { error, told };
+    this.waiting.length = 0;
+    if (this.occupant === null) this.tellBroken(this.broken);
+    else if (this.occupant.requestBroken?.(error) === true) this.broken = { error, told: () => undefined };
+  }
+
+  private tellBroken({ error, told }: { error: GatewayError; told: () => void }): void {
+    if (this.lingering) return;
+    told();
+    this.refuseRaw(error);
+  }
+
+  /** Answers where no response object exists, and ends the connection. */
+  refuseRaw(error: GatewayError): void {
+    if (!this.socket.writable) {
+      this.socket.destroy();
+      return;
+    }
+    const status = statusOf(error, 'openai');
+    const body = errorBody(error, 'openai', '');
+    const pairs = [
+      ...errorHeaders(error, status),
+      'content-length',
+      String(Buffer.byteLength(body)),
+      'connection',
+      'close',
+    ];
+    let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Error'}\r\n`;
+    for (let index = 0; index < pairs.length; index += 2) head += `${pairs[index]}: ${pairs[index + 1]}\r\n`;
+    this.socket.write(`${head}\r\n${body}`);
+    this.lingerAfterEnd();
+    this.socket.end();
+  }
+
+  /**
+   * RFC 9112 §9.6: closing while the client still sends would reset the connection under our last answer. Node closes a
+   * finished connection with destroySoon(); here the write side ends first, and the rest is read for a moment.
+   */
+  lingerAfterEnd(): void {
+    if (this.lingering) return;
+    this.lingering = true;
+    const { socket } = this;
+    socket.destroySoon = () => {
+      socket.end();
+    };
+    const limit = socket.bytesRead + LINGER_BYTES;
+    let left = Math.ceil(LINGER_TIME / LINGER_CHECK);
+    const look = (): void => {
+      if (socket.destroyed) return;
+      if (--left <= 0 || socket.bytesRead > limit) socket.destroy();
+      else this.clock.after(LINGER_CHECK, look);
+    };
+    this.clock.after(LINGER_CHECK, look);
+  }
+
+  get idle(): boolean {
+    return this.occupant === null && this.waiting.length === 0;
+  }
+
+  /** Node's own limit starts anew with every byte: an empty line now and then would hold a connection for ever. */
+  isOverdue(now: Milliseconds): boolean {
+    return this.idle && now - this.idleSince > KEEP_ALIVE + HEADERS_TIMEOUT;
+  }
+
+  private readonly gone = (): void => {
+    this.waiting.length = 0;
+    this.occupant?.clientGone();
+    this.occupant = null;
+  };
+}

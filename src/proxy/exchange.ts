@@ -1,0 +1,382 @@
+/** One client request and its answer, start to end. */
+import type { IncomingMessage } from 'node:http';
+import type { Principal } from '../auth/auth.ts';
+import type { Lease, Refusal, Ticket, TicketSink } from '../controller/gate.ts';
+import type { LeaseOutcome } from '../core/events.ts';
+import { gatewayError, type GatewayError, type Outcome } from '../errors.ts';
+import type { Milliseconds } from '../units.ts';
+import { STREAM_HEADERS } from './answers.ts';
+import type { Endpoint, ErrorShape } from './endpoints.ts';
+import { overdue, lookAgainAt } from './deadlines.ts';
+import { Forward, type ForwardSide } from './forward.ts';
+import { Intake } from './intake.ts';
+import { modelNotFound } from './models-route.ts';
+import { patienceOf } from './patience.ts';
+import { commonHeaders, leaseHeaders, relayedErrorHeaders } from './reply-headers.ts';
+import { errorBody, errorHeaders, rowOf, statusOf } from './reply.ts';
+import type { RequestBody } from './request-body.ts';
+import { RequestLedger } from './request-ledger.ts';
+import { forwardedQuery } from './request-headers.ts';
+import type { UpstreamHead } from './response-headers.ts';
+import type { ResponseWriter } from './response-writer.ts';
+import { resolveModel, type ProxyModel, type ProxySettings } from './settings.ts';
+import { engineErrorEvent, errorEvent, heartbeat } from './stream-events.ts';
+import type { Usage } from './stream-watch.ts';
+import type { Ticking } from './ticker.ts';
+import type { World } from './world.ts';
+
+export interface ExchangeOptions {
+  readonly world: World;
+  readonly settings: ProxySettings;
+  readonly request: IncomingMessage;
+  readonly writer: ResponseWriter;
+  readonly requestId: string;
+  readonly endpoint: Endpoint;
+  /** The path is one of the models' own routes. */
+  readonly ownRoute: string | null;
+  readonly query: string;
+  readonly principal: Principal;
+  readonly body: RequestBody;
+  readonly ledger: RequestLedger;
+  /** Nothing more will happen; the connection may go on. */
+  readonly ended: () => void;
+  /** An answer comes before the whole request was read: true when the connection will end with it. */
+  readonly refusedEarly: () => boolean;
+}
+
+type Phase = 'reading' | 'waiting' | 'leased' | 'ended';
+
+export class Exchange implements TicketSink, Ticking, ForwardSide {
+  readonly world: World;
+  readonly settings: ProxySettings;
+  readonly endpoint: Endpoint;
+  readonly requestId: string;
+  readonly rawHeaders: readonly string[];
+  readonly connectionHeader: string | undefined;
+  readonly contentType: string;
+  readonly query: string;
+  attempts = 0;
+  asked = '';
+  served = '';
+  private readonly options: ExchangeOptions;
+  private readonly writer: ResponseWriter;
+  private readonly ledger: RequestLedger;
+  private readonly intake: Intake;
+  private phase: Phase = 'reading';
+  private known: ProxyModel | null = null;
+  private ticket: Ticket | null = null;
+  private forward: Forward | null = null;
+  private acquiredAt: Milliseconds = 0;
+  private lastHeartbeatAt: Milliseconds = 0;
+  private lastMovedAt: Milliseconds = 0;
+  private firstByteExtendedTo: Milliseconds = 0;
+  private heartbeats = false;
+  /** A heartbeat has sent the head of a stream. */
+  private headIsStream = false;
+  /** Bytes of an engine's answer have been written. */
+  private relayed = false;
+
+  constructor(options: ExchangeOptions) {
+    const { request, world } = options;
+    this.options = options;
+    this.world = world;
+    this.settings = options.settings;
+    this.endpoint = options.endpoint;
+    this.requestId = options.requestId;
+    this.writer = options.writer;
+    this.ledger = options.ledger;
+    this.rawHeaders = request.rawHeaders;
+    this.connectionHeader = request.headers.connection?.toLowerCase();
+    this.contentType = options.endpoint.body === 'json' ? 'application/json' : (request.headers['content-type'] ?? '');
+    this.query = forwardedQuery(options.query);
+    this.intake = new Intake({
+      request,
+      body: options.body,
+      budget: world.budget,
+      maxBodySize: options.settings.maxBodySize,
+      startedAt: options.ledger.startedAt,
+      done: (error) => {
+        if (error === null) this.admit();
+        else this.fail(error);
+      },
+    });
+    world.ticker.add(this);
+  }
+
+  get model(): ProxyModel {
+    if (this.known === null) throw new Error('the model is not resolved yet');
+    return this.known;
+  }
+
+  get headSent(): boolean {
+    return this.writer.headSent;
+  }
+
+  get mayReturn(): boolean {
+    return this.settings.retry.engineDown && !this.relayed;
+  }
+
+  private get shape(): ErrorShape {
+    return this.endpoint.errors;
+  }
+
+  private get now(): Milliseconds {
+    return this.world.platform.clock.monotonic();
+  }
+
+  /** The body is complete: who is to serve it, and may it wait? */
+  private admit(): void {
+    const { body, principal, request, ownRoute } = this.options;
+    const { gate } = this.world;
+    this.ledger.bodyAt = this.now;
+    this.asked = body.model;
+    const model = resolveModel(this.settings, body.model);
+    if (model === undefined || !principal.mayUse(model.name)) {
+      this.fail(modelNotFound(body.model, this.settings, principal));
+      return;
+    }
+    this.known = model;
+    this.ledger.model = model.name;
+    this.ledger.stream = body.stream;
+    if (ownRoute !== null && !model.routes.includes(ownRoute)) {
+      this.fail(gatewayError('route_not_found', `The model ${JSON.stringify(body.model)} has no route ${ownRoute}.`));
+      return;
+    }
+    if (!gate.accepting) {
+      this.fail(gatewayError('shutting_down', 'The gateway is shutting down.'));
+      return;
+    }
+    this.heartbeats = body.stream && this.endpoint.dialect !== null && model.keepalive.after > 0;
+    this.phase = 'waiting';
+    this.acquiredAt = this.now;
+    this.take(
+      gate.acquire(
+        {
+          id: this.world.nextId(),
+          model: model.name,
+          keyId: principal.keyId,
+          stream: body.stream,
+          patience: this.heartbeats ? null : patienceOf(request.headers),
+        },
+        this,
+      ),
+    );
+    this.ledger.admittedAt = this.now;
+  }
+
+  private take(next: Lease | Ticket | Refusal): void {
+    if (next.kind === 'lease') this.granted(next);
+    else if (next.kind === 'refused') this.refused(next.error);
+    else this.ticket = next;
+  }
+
+  granted(lease: Lease): void {
+    this.ticket = null;
+    if (this.phase === 'ended') {
+      lease.release('client_closed');
+      return;
+    }
+    this.phase = 'leased';
+    this.served = lease.upstream.servedName;
+    this.ledger.granted(lease);
+    this.forward = new Forward(this, lease);
+    this.lastMovedAt = this.forward.startedAt;
+    this.firstByteExtendedTo = 0;
+    this.forward.start();
+  }
+
+  refused(error: GatewayError): void {
+    this.ticket = null;
+    this.fail(error);
+  }
+
+  cut(error: GatewayError): void {
+    this.fail(error);
+  }
+
+  returned(next: Ticket | Refusal | Lease): void {
+    this.forward = null;
+    if (this.phase === 'ended') {
+      if (next.kind === 'ticket') next.abandon();
+      else if (next.kind === 'lease') next.release('client_closed');
+      return;
+    }
+    this.phase = 'waiting';
+    this.take(next);
+  }
+
+  goingDown(relay: () => void): void {
+    this.forward?.giveBack(relay);
+  }
+
+  lost(): void {
+    this.forward?.lost();
+  }
+
+  render(servedName: string): Buffer | readonly Buffer[] {
+    return this.options.body.render(servedName, this.model.requestDefaults);
+  }
+
+  sendHead(status: number, headers: readonly string[]): void {
+    if (!this.writer.open) return;
+    this.ledger.status = status;
+    this.ledger.headAt = this.now;
+    this.writer.head(status, [...headers, ...this.headers()]);
+  }
+
+  private headers(): string[] {
+    const { world, options, known } = this;
+    const headers = commonHeaders(world, options.settings, options.request, this.requestId, this.shape);
+    if (known !== null) leaseHeaders(headers, world, known.name, this.ledger, this.attempts);
+    return headers;
+  }
+
+  send(piece: Buffer): boolean {
+    if (!this.relayed) {
+      this.relayed = true;
+      this.intake.discharge();
+    }
+    this.ledger.sent(piece.length);
+    return this.writer.write(piece, this.drained);
+  }
+
+  private readonly drained = (): void => {
+    this.lastMovedAt = this.now;
+    this.forward?.resume();
+  };
+
+  completed(failed: boolean, usage: Usage): void {
+    this.ledger.usage = usage;
+    this.writer.end();
+    this.forward?.finish(failed ? 'upstream_failed' : 'completed');
+    this.end(failed ? 'upstream_failed' : 'completed', '');
+  }
+
+  engineError(head: UpstreamHead, status: number, body: Buffer): void {
+    const outcome = status >= 500 ? 'upstream_failed' : 'completed';
+    if (this.headSent) {
+      this.writer.breakOff(engineErrorEvent(body, this.endpoint.dialect, 0));
+    } else {
+      this.sendHead(status, relayedErrorHeaders(head, status, body.length));
+      this.ledger.sent(body.length);
+      this.writer.end(body);
+    }
+    this.forward?.stop(outcome);
+    this.end(outcome, '');
+  }
+
+  broken(error: GatewayError, torn: boolean, sequenceNumber: number): void {
+    if (this.phase === 'ended') return;
+    if (this.headIsStream || this.forward?.answer?.isStream === true) {
+      const event = errorEvent(error, this.endpoint.dialect, this.requestId, sequenceNumber);
+      this.writer.breakOff(torn ? Buffer.concat([Buffer.from('\n\n'), event]) : event);
+    } else {
+      this.writer.destroy();
+    }
+    this.close(error);
+  }
+
+  /** Whatever is wrong, told in the way that is still possible. */
+  fail(error: GatewayError): void {
+    if (this.phase === 'ended') return;
+    if (this.headSent) {
+      const answer = this.forward?.answer ?? null;
+      this.broken(error, answer?.torn ?? false, answer?.sequenceNumber() ?? 0);
+      return;
+    }
+    const { request, refusedEarly } = this.options;
+    const last = !request.complete && refusedEarly() && !this.world.draining;
+    const status = statusOf(error, this.shape);
+    const text = errorBody(error, this.shape, this.requestId);
+    const length = Buffer.byteLength(text);
+    const headers = [...errorHeaders(error, status), 'content-length', String(length)];
+    this.sendHead(status, last ? [...headers, 'connection', 'close'] : headers);
+    this.ledger.sent(length);
+    this.writer.end(text);
+    this.close(error);
+  }
+
+  private close(error: GatewayError): void {
+    const { outcome } = rowOf(error);
+    this.forward?.stop(leaseOutcome(outcome));
+    this.end(outcome, error.code);
+  }
+
+  /** The client's connection is gone. */
+  clientGone(): void {
+    if (this.phase === 'ended') return;
+    this.ticket?.abandon();
+    this.forward?.stop('client_closed');
+    this.end('client_closed', '');
+  }
+
+  tick(now: Milliseconds): void {
+    if (this.phase === 'reading') {
+      if (this.intake.isLate(now)) {
+        this.fail(gatewayError('request_timeout', 'The request body did not arrive in time.'));
+      }
+      return;
+    }
+    if (this.heartbeats && !this.relayed) this.beat(now);
+    if (this.phase === 'leased' && this.forward !== null) this.watch(now, this.forward);
+  }
+
+  private beat(now: Milliseconds): void {
+    const { dialect } = this.endpoint;
+    const { after, every } = this.model.keepalive;
+    if (dialect === null) return;
+    if (!this.headSent) {
+      if (now - this.acquiredAt < after) return;
+      this.ledger.status = 200;
+      this.headIsStream = true;
+      const common = commonHeaders(this.world, this.settings, this.options.request, this.requestId, this.shape);
+      const type = ['content-type', 'text/event-stream; charset=utf-8', ...STREAM_HEADERS];
+      this.writer.head(200, [...type, ...common, 'x-vgw-model', this.model.name]);
+    } else if (every <= 0 || now - this.lastHeartbeatAt < every) {
+      return;
+    }
+    this.lastHeartbeatAt = now;
+    const beat = heartbeat(dialect);
+    this.ledger.sent(beat.length);
+    this.writer.write(beat, this.drained);
+  }
+
+  private watch(now: Milliseconds, forward: Forward): void {
+    if (forward.moved) {
+      forward.moved = false;
+      this.lastMovedAt = now;
+    }
+    const stalled = overdue(now, forward, this.lastMovedAt, this.model.timeouts, this.options.body.stream);
+    if (stalled === null) return;
+    if (stalled === 'client') {
+      this.writer.destroy();
+      this.clientGone();
+      return;
+    }
+    if (stalled === 'first_byte') {
+      if (now < this.firstByteExtendedTo) return;
+      const moving = this.world.countersMoving?.(forward.lease.replicaId) === true;
+      if (moving) {
+        this.firstByteExtendedTo = lookAgainAt(now);
+        return;
+      }
+    }
+    const message =
+      stalled === 'first_byte' ? 'The engine sent nothing in time.' : 'The engine stopped in the middle of its answer.';
+    this.fail(gatewayError('upstream_timeout', message, { shouldRetry: forward.sentAt === 0 }));
+  }
+
+  private end(outcome: Outcome, code: string): void {
+    if (this.phase === 'ended') return;
+    this.phase = 'ended';
+    this.world.ticker.delete(this);
+    this.intake.stop();
+    this.intake.discharge();
+    this.ledger.end(outcome, code, this.attempts, this.options.body.size, this.forward);
+    this.options.ended();
+  }
+}
+
+function leaseOutcome(outcome: Outcome): LeaseOutcome {
+  return outcome === 'rejected' ? 'internal' : outcome;
+}

@@ -1,0 +1,165 @@
+/** Node's HTTP server with every limit set: what strangers send is parsed here and nowhere else. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { gatewayError, type GatewayError } from '../errors.ts';
+import { SECOND, type Milliseconds } from '../units.ts';
+import { ClientConnection } from './client-connection.ts';
+import type { Front } from './front.ts';
+import {
+  CONNECTIONS_CHECK,
+  HEADERS_TIMEOUT,
+  KEEP_ALIVE,
+  MAX_CONNECTIONS,
+  MAX_HEADER_BYTES,
+  MAX_REQUESTS_PER_SOCKET,
+  REQUEST_TIMEOUT,
+} from './limits.ts';
+import { rowOf, statusOf } from './reply.ts';
+import { RequestLedger } from './request-ledger.ts';
+import type { Ticking } from './ticker.ts';
+import type { World } from './world.ts';
+
+/** Connections that the system may hold before we accept them: a burst of a thousand must not be refused. */
+const BACKLOG = 4_096;
+
+export class Listener implements Ticking {
+  private readonly world: World;
+  private readonly front: Front;
+  private readonly server: Server;
+  private readonly connections = new Map<Socket, ClientConnection>();
+  private sweptAt: Milliseconds = 0;
+
+  constructor(world: World, front: Front) {
+    this.world = world;
+    this.front = front;
+    this.server = createServer({
+      headersTimeout: HEADERS_TIMEOUT,
+      requestTimeout: REQUEST_TIMEOUT,
+      connectionsCheckingInterval: CONNECTIONS_CHECK,
+      keepAliveTimeout: KEEP_ALIVE,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      noDelay: true,
+      insecureHTTPParser: false,
+      // Checked in head-rules.ts, so that the refusal has the shape of all others.
+      requireHostHeader: false,
+    });
+    // Any other value hides later fields from us while the parser still frames by them.
+    this.server.maxHeadersCount = 0;
+    this.server.maxRequestsPerSocket = MAX_REQUESTS_PER_SOCKET;
+    this.server.maxConnections = MAX_CONNECTIONS;
+    this.listenToServer();
+  }
+
+  listen(address: { readonly host: string; readonly port: number }): Promise<{ port: number }> {
+    const { server } = this;
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
+        server.off('error', reject);
+        server.on('error', (error) => this.world.telemetry.log.error({ err: error }, 'a listener failed'));
+        resolve({ port: (server.address() as AddressInfo).port });
+      });
+    });
+  }
+
+  /** No new connections; resolves when the last one is closed. */
+  stopAccepting(): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.server.listening) resolve();
+      else this.server.close(() => resolve());
+      this.server.closeIdleConnections();
+    });
+  }
+
+  closeAll(): void {
+    this.server.closeAllConnections();
+    for (const socket of [...this.connections.keys()]) socket.destroy();
+  }
+
+  tick(now: Milliseconds): void {
+    if (this.world.draining) this.server.closeIdleConnections();
+    if (now - this.sweptAt < SECOND) return;
+    this.sweptAt = now;
+    for (const [socket, connection] of this.connections) if (connection.isOverdue(now)) socket.destroy();
+  }
+
+  private listenToServer(): void {
+    const { server } = this;
+    server.on('connection', (socket: Socket) => this.opened(socket));
+    server.on('request', (request, response) => this.incoming(request, response, 'nothing'));
+    server.on('checkContinue', (request, response) => {
+      // Node asks for the word anywhere in the value; only the word alone is the expectation.
+      const exact = request.headers.expect?.trim().toLowerCase() === '100-continue';
+      this.incoming(request, response, exact ? 'continue' : 'unknown');
+    });
+    server.on('checkExpectation', (request, response) => this.incoming(request, response, 'unknown'));
+    server.on('connect', (request: IncomingMessage, socket) => {
+      const error = gatewayError('method_not_allowed', 'CONNECT is not possible here.', {
+        allow: 'GET, HEAD, POST, OPTIONS',
+      });
+      this.note(request.method ?? 'CONNECT', error);
+      this.connectionOf(socket as Socket).refuseRaw(error);
+    });
+    server.on('clientError', (error, socket) => this.clientError(error, socket as Socket));
+  }
+
+  private opened(socket: Socket): void {
+    this.connections.set(socket, new ClientConnection(socket, this.world.platform.clock));
+    this.world.ticker.add(this);
+    socket.on('close', () => {
+      this.connections.delete(socket);
+      if (this.connections.size === 0) this.world.ticker.delete(this);
+    });
+  }
+
+  private connectionOf(socket: Socket): ClientConnection {
+    return this.connections.get(socket) ?? new ClientConnection(socket, this.world.platform.clock);
+  }
+
+  private incoming(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expects: 'nothing' | 'continue' | 'unknown',
+  ): void {
+    const connection = this.connectionOf(request.socket);
+    connection.take(() => {
+      try {
+        this.front.serve({ connection, request, response, expects });
+      } catch (error) {
+        // One request's fault must not become everybody's.
+        this.world.telemetry.log.error({ err: error }, 'a request failed in the gateway');
+        request.socket.destroy();
+      }
+    });
+  }
+
+  private clientError(error: Error & { code?: string }, socket: Socket): void {
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const told = asGatewayError(error);
+    this.connectionOf(socket).protocolError(told, () => this.note('unknown', told));
+  }
+
+  /** A request that never became one has an access line too. */
+  private note(method: string, error: GatewayError): void {
+    const { platform, telemetry, nextId } = this.world;
+    const ledger = new RequestLedger({ platform, telemetry, id: nextId(), method, route: 'unknown' });
+    ledger.status = statusOf(error, 'openai');
+    ledger.end(rowOf(error).outcome, error.code, 0, 0, null);
+  }
+}
+
+function asGatewayError(error: Error & { code?: string }): GatewayError {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return gatewayError('header_too_large', `The head of the request is larger than ${MAX_HEADER_BYTES} bytes.`);
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return gatewayError('request_too_large', 'The chunk extensions of the request are too large.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return gatewayError('request_timeout', 'The request did not arrive in time.');
+    default:
+      return gatewayError('invalid_body', 'The request is not valid HTTP/1.1.');
+  }
+}

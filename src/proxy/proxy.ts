@@ -1,0 +1,110 @@
+/** The data plane: from a client's request over a lease to an engine's answer. */
+import { isLoopbackHost } from '../auth/addresses.ts';
+import type { UpstreamPools } from '../controller/gate.ts';
+import type { ProxyStats } from '../telemetry/telemetry.ts';
+import type { Milliseconds } from '../units.ts';
+import { BodyBudget } from './body-budget.ts';
+import { Front } from './front.ts';
+import { Listener } from './listener.ts';
+import { Ticker } from './ticker.ts';
+import { Upstreams } from './upstreams.ts';
+import type { ControlPaths, ProxyOptions, World } from './world.ts';
+
+export type { ControlPaths, ProxyOptions } from './world.ts';
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface DataPlaneStats extends ProxyStats {
+  /** Sockets to engines, opened since the start. */
+  readonly opened: number;
+  /** Exchanges and listeners that have deadlines now: 0 when nothing is connected. */
+  readonly ticking: number;
+}
+
+export interface Proxy {
+  /** Rejects when the port cannot be bound. */
+  listen(address: Address): Promise<{ readonly port: number }>;
+  /** A listener for the control plane alone, with the same limits. */
+  listenControl(address: Address, control: ControlPaths): Promise<{ readonly port: number }>;
+  /**
+   * No new connections, none kept alive; resolves when the last is closed, at the latest after `limit`, when those left
+   * are cut.
+   */
+  drain(limit: Milliseconds): Promise<void>;
+  /** Everything at once. */
+  close(): Promise<void>;
+  readonly pools: UpstreamPools;
+  stats(): DataPlaneStats;
+}
+
+export function createProxy(options: ProxyOptions): Proxy {
+  return new DataPlane(options);
+}
+
+class DataPlane implements Proxy {
+  private readonly world: World;
+  private readonly listeners: Listener[] = [];
+
+  constructor(options: ProxyOptions) {
+    const { clock, random } = options.platform;
+    const prefix = `req-${random.hex(10)}`;
+    let count = 0;
+    this.world = {
+      ...options,
+      ticker: new Ticker(clock),
+      budget: new BodyBudget(() => options.settings().maxBufferedBytes),
+      upstreams: new Upstreams(clock),
+      nextId: () => `${prefix}-${(++count).toString(36)}`,
+      draining: false,
+    };
+  }
+
+  get pools(): UpstreamPools {
+    return this.world.upstreams;
+  }
+
+  listen(address: Address): Promise<{ readonly port: number }> {
+    return this.open(address, this.world.control);
+  }
+
+  listenControl(address: Address, control: ControlPaths): Promise<{ readonly port: number }> {
+    return this.open(address, control);
+  }
+
+  private open(address: Address, control: ControlPaths | undefined): Promise<{ readonly port: number }> {
+    const listener = new Listener(this.world, new Front(this.world, isLoopbackHost(address.host), control));
+    this.listeners.push(listener);
+    return listener.listen(address);
+  }
+
+  async drain(limit: Milliseconds): Promise<void> {
+    this.world.draining = true;
+    const late = this.world.platform.clock.after(limit, () => {
+      for (const listener of this.listeners) listener.closeAll();
+    });
+    await Promise.all(this.listeners.map((listener) => listener.stopAccepting()));
+    late[Symbol.dispose]();
+  }
+
+  async close(): Promise<void> {
+    this.world.draining = true;
+    const closed = this.listeners.map((listener) => listener.stopAccepting());
+    for (const listener of this.listeners) listener.closeAll();
+    this.world.upstreams.destroyAll();
+    await Promise.all(closed);
+    this.world.ticker.stop();
+  }
+
+  stats(): DataPlaneStats {
+    const { budget, upstreams, ticker } = this.world;
+    return {
+      bufferedBytes: budget.used,
+      connections: upstreams.counts(),
+      opened: upstreams.opened,
+      ticking: ticker.size,
+    };
+  }
+}

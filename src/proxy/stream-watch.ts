@@ -1,0 +1,113 @@
+/** What an answer's end says: did it end as its API says, did it carry an error, how many tokens. Looks at the tail, once. */
+import type { StreamDialect } from './endpoints.ts';
+import { TAIL_BYTES } from './limits.ts';
+
+export interface Usage {
+  readonly promptTokens: number | null;
+  readonly completionTokens: number | null;
+}
+
+export interface Ending {
+  /** The API's own last event was seen; for routes without one, true. */
+  readonly terminal: boolean;
+  /** An error event, or a finish that is an abort. */
+  readonly failed: boolean;
+  readonly usage: Usage;
+}
+
+const NO_USAGE: Usage = { promptTokens: null, completionTokens: null };
+
+const DONE = /(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)/;
+const MESSAGE_STOP = /(?:^|[\r\n])event: ?message_stop[\r\n]|"type": ?"message_stop"/;
+const ERROR_DATA = /(?:^|[\r\n])data: ?\{ ?"error" ?: ?[{"]/;
+const ERROR_EVENT = /(?:^|[\r\n])event: ?error[\r\n]/;
+const ABORTED = /"finish_reason": ?"abort"/;
+
+/** Keeps references to the last pieces of an answer; copies nothing while it flows. */
+export class StreamWatch {
+  private pieces: Buffer[] = [];
+  private bytes = 0;
+  private lastResponseEvent: 'open' | 'ended' | 'failed' = 'open';
+  private readonly dialect: StreamDialect | null;
+
+  constructor(dialect: StreamDialect | null) {
+    this.dialect = dialect;
+  }
+
+  /** Of a stream: complete events. */
+  push(piece: Buffer): void {
+    this.pieces.push(piece);
+    this.bytes += piece.length;
+    while (this.pieces.length > 1 && this.bytes - (this.pieces[0] as Buffer).length >= TAIL_BYTES) {
+      this.bytes -= (this.pieces.shift() as Buffer).length;
+    }
+    if (this.dialect === 'responses') this.lastResponseEvent = responseEvent(piece, this.lastResponseEvent);
+  }
+
+  /** How a stream ended. */
+  streamEnding(): Ending {
+    const text = this.tail();
+    switch (this.dialect) {
+      case 'responses':
+        return {
+          terminal: this.lastResponseEvent !== 'open',
+          failed: this.lastResponseEvent === 'failed',
+          usage: usageIn(text),
+        };
+      case 'messages': {
+        const failed = ERROR_EVENT.test(text);
+        return { terminal: failed || MESSAGE_STOP.test(text), failed, usage: usageIn(text) };
+      }
+      default: {
+        const failed = ERROR_DATA.test(text) || ABORTED.test(text);
+        return { terminal: this.dialect === null || DONE.test(text), failed, usage: usageIn(text) };
+      }
+    }
+  }
+
+  /** How a plain JSON answer ended. */
+  plainEnding(): Ending {
+    const text = this.tail();
+    return { terminal: true, failed: ABORTED.test(text), usage: usageIn(text) };
+  }
+
+  /** The last `sequence_number` of a Responses stream; -1 when none is in sight. */
+  lastSequenceNumber(): number {
+    const all = [...this.tail().matchAll(/"sequence_number": ?(\d+)/g)];
+    return Number(all[all.length - 1]?.[1] ?? -1);
+  }
+
+  private tail(): string {
+    let text = '';
+    for (const piece of this.pieces) text += piece.toString('latin1', Math.max(0, piece.length - TAIL_BYTES));
+    return text;
+  }
+}
+
+/** A Responses stream's last event may be larger than the tail: its name stands at its beginning, its type at its end. */
+function responseEvent(events: Buffer, before: 'open' | 'ended' | 'failed'): 'open' | 'ended' | 'failed' {
+  const end = events.length - 3;
+  const from = Math.max(events.lastIndexOf('\n\n', end), events.lastIndexOf('\r\n\r\n', end - 2));
+  const start = from === -1 ? 0 : from;
+  const head = events.toString('latin1', start, start + 64).trimStart();
+  const name =
+    /^event: ?(\S+)/.exec(head)?.[1] ?? /"type": ?"([\w.]+)"\s*\}\s*$/.exec(events.toString('latin1', -96))?.[1];
+  if (name === 'response.completed' || name === 'response.incomplete' || name === 'response.cancelled') return 'ended';
+  if (name === 'response.failed' || name === 'error') return 'failed';
+  return name === undefined ? before : 'open';
+}
+
+function usageIn(text: string): Usage {
+  const at = Math.max(text.lastIndexOf('"usage":{'), text.lastIndexOf('"usage": {'));
+  if (at === -1) return NO_USAGE;
+  const usage = text.slice(at, at + 2_048);
+  return {
+    promptTokens: numberAfter(usage, /"(?:prompt|input)_tokens": ?(\d+)/),
+    completionTokens: numberAfter(usage, /"(?:completion|output)_tokens": ?(\d+)/),
+  };
+}
+
+function numberAfter(text: string, pattern: RegExp): number | null {
+  const digits = pattern.exec(text)?.[1];
+  return digits === undefined ? null : Number(digits);
+}
