@@ -16,6 +16,7 @@ const STDOUT = 1;
 const COLUMNS_WITHOUT_TERMINAL = 80;
 /** Milliseconds that the end of the engines may take after a bug. */
 const CRASH_LIMIT = 10_000;
+const KEEP_ALIVE_EVERY = 60_000;
 
 /** The package's folder: above `src` in a checkout, above `dist/src` when built. */
 function findPackage(): { readonly root: URL; readonly version: string } {
@@ -129,6 +130,8 @@ const world: World = {
   outputGone: outputGone.signal,
 };
 
+// The platform's timers keep no process alive, and a drain waits on nothing else: the command itself does.
+setInterval(() => undefined, KEEP_ALIVE_EVERY);
 try {
   process.exit(await runCli(process.argv.slice(2), world));
 } catch (error) {
