@@ -25,7 +25,7 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
     pinned: false,
     loadRequested: false,
     portRetryUsed: false,
-    drainRate: { perSecond: 0, lastAt: null },
+    meanLease: null,
     retries: new RetryWindow(),
   };
 }

@@ -142,8 +142,8 @@ export interface Model {
   loadRequested: boolean;
   /** A port was taken by a stranger: one more start, without back-off. */
   portRetryUsed: boolean;
-  /** How fast its leases end, for Retry-After. */
-  readonly drainRate: { perSecond: number; lastAt: Milliseconds | null };
+  /** How long its leases run that are answered to the end, for Retry-After; null = none yet. */
+  meanLease: Milliseconds | null;
   readonly retries: RetryWindow;
 }
 

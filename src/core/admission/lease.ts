@@ -2,20 +2,21 @@
 import { gatewayError } from '../../errors.ts';
 import type { LeaseOutcome } from '../events.ts';
 import { readClock } from '../lifecycle/clocks.ts';
+import { crashed } from '../lifecycle/exit.ts';
 import { becameIdle } from '../lifecycle/idle.ts';
 import { leaseLeft } from '../lifecycle/stop.ts';
 import type { Run } from '../run.ts';
 import type { Lease, Replica } from '../state.ts';
 import { enqueue } from './admit.ts';
 import { dispatch, syncGrantable } from './dispatch.ts';
-import { countCompletion } from './retry-after.ts';
+import { countLease } from './retry-after.ts';
 import { withdrawRetry } from './retry-budget.ts';
 
 export function leaseReleased(run: Run, id: string, outcome: LeaseOutcome): void {
   const lease = run.state.leases.get(id);
   if (!lease) return;
   const model = run.state.models.get(lease.ticket.model);
-  if (model && outcome === 'completed') countCompletion(run, model);
+  if (model && outcome === 'completed') countLease(model, run.now - lease.grantedAt);
   run.state.counters.released += 1;
   end(run, lease);
 }
@@ -27,6 +28,11 @@ export function leaseReturned(run: Run, id: string): void {
   const { ticket, waited } = lease;
   const model = run.state.models.get(ticket.model);
   run.state.counters.returned += 1;
+  const replica = run.state.replicas.get(lease.replicaId);
+  // The engine's own words came before its end was seen: without this the ticket would get the same replica again.
+  if (replica?.phase === 'ready' && replica.driver !== 'external') {
+    crashed(run, replica, 'crashed', 'It said that it is going down.');
+  }
   end(run, lease);
   if (!model || ticket.returned || run.state.shutdown) {
     const error = gatewayError('upstream_lost', `The engine of model '${ticket.model}' went away before it answered.`);

@@ -1,29 +1,25 @@
-/** When to come back: from how fast leases of the model have been ending, so that the herd spreads by itself. */
+/** When to come back: from how fast leases of the model end, so that the herd spreads by itself. */
 import { MINUTE, SECOND, type Milliseconds } from '../../units.ts';
-import type { Run } from '../run.ts';
+import { readyReplica, type Run } from '../run.ts';
 import type { Model } from '../state.ts';
 
-/** Weight of the newest interval in the rate. */
+/** Weight of the newest lease in the mean. */
 const SMOOTHING = 0.2;
 
-export function countCompletion(run: Run, model: Model): void {
-  const { lastAt } = model.drainRate;
-  model.drainRate.lastAt = run.now;
-  if (lastAt === null) return;
-  const perSecond = SECOND / Math.max(1, run.now - lastAt);
-  model.drainRate.perSecond =
-    model.drainRate.perSecond === 0 ? perSecond : model.drainRate.perSecond * (1 - SMOOTHING) + perSecond * SMOOTHING;
+/** A lease ran to its end. */
+export function countLease(model: Model, took: Milliseconds): void {
+  model.meanLease = model.meanLease === null ? took : model.meanLease * (1 - SMOOTHING) + took * SMOOTHING;
 }
 
 export function clampRetryAfter(span: Milliseconds): Milliseconds {
   return Math.min(MINUTE, Math.max(SECOND, Math.round(span)));
 }
 
-/** For a queue of this length; ± 25 %, so that clients do not come back together. */
+/** For a queue of this length, when as many leases end at a time as run now; ± 25 %, so that clients do not come back together. */
 export function retryAfterQueue(run: Run, model: Model): Milliseconds {
   const jitter = 0.75 + run.random() / 2;
-  const rate = model.drainRate.perSecond;
-  // Without a rate (nothing finished yet) half of what is left of a start is as good a guess as any.
-  const span = rate > 0 ? (model.queue.size / rate) * SECOND : 10 * SECOND;
-  return clampRetryAfter(span * jitter);
+  // Without a mean (nothing finished yet) a guess has to do.
+  if (model.meanLease === null) return clampRetryAfter(10 * SECOND * jitter);
+  const parallel = readyReplica(run.state, model)?.leases.size || model.settings.maxConcurrent;
+  return clampRetryAfter((model.queue.size / parallel) * model.meanLease * jitter);
 }

@@ -19,9 +19,13 @@ export function backOff(run: Run, model: Model): void {
   rest(run, model, model.backoff.failures - 1);
 }
 
-/** A ready replica died. The first time it may come back at once: work that was accepted waits for it. */
-export function backOffAfterCrash(run: Run, model: Model, replica: Replica): void {
+/** It leaves, however: was it ready long enough to prove that the model works? */
+export function forgetFailures(run: Run, model: Model, replica: Replica): void {
   if (replica.readyAt !== null && run.now - replica.readyAt >= BACKOFF_FORGET) model.backoff.failures = 0;
+}
+
+/** A ready replica died. The first time it may come back at once: work that was accepted waits for it. */
+export function backOffAfterCrash(run: Run, model: Model): void {
   model.backoff.failures += 1;
   if (model.backoff.failures === 1) {
     model.backoff.until = null;

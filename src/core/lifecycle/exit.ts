@@ -30,12 +30,12 @@ export function exited(run: Run, replica: Replica, detail: string, cause: StartF
 /** A ready replica is lost. Work that waits is kept and restarts it, with back-off when it happens again and again. */
 export function crashed(run: Run, replica: Replica, reason: 'crashed' | 'stalled' | 'unhealthy', detail: string): void {
   const model = run.state.models.get(replica.model);
-  if (model) {
-    recordFailure(run, model, 'crashed', detail);
-    backOffAfterCrash(run, model, replica);
-  }
   decide(run, `replica.${reason}`, { model: replica.model, replica: replica.id }, detail);
   stopNow(run, replica, reason);
+  if (model) {
+    recordFailure(run, model, 'crashed', detail);
+    backOffAfterCrash(run, model);
+  }
   if (reason !== 'crashed') {
     cutLeases(
       run,

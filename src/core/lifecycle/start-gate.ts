@@ -45,22 +45,22 @@ export function leaveGateQueue(state: FleetState, replicaId: string): void {
 
 /**
  * The next operation that may begin now, removed from the queue. Stops go before starts, because they free memory;
- * `mayStart` says whether a start's bytes are there. An older start keeps its devices from younger ones.
+ * `mayStart` says whether a start's bytes are there. One that waits for gates only keeps its devices from younger ones, so
+ * that one with several devices gets them all some day; a start that waits for bytes too lets others begin meanwhile.
  */
 export function takeNext(
   state: FleetState,
   mayStart: (replica: Replica) => boolean,
 ): { request: GateRequest; replica: Replica } | undefined {
+  const spoken = new Set<string>();
   for (const operation of ['stop', 'start'] as const) {
-    const spoken = new Set<string>();
     for (let index = 0; index < state.gateQueue.length; index += 1) {
       const request = state.gateQueue[index];
       if (!request || request.operation !== operation) continue;
       const replica = state.replicas.get(request.replicaId);
-      if (!replica) continue;
+      if (!replica || (operation === 'start' && !mayStart(replica))) continue;
       const devices = [...replica.reservations.keys()];
-      const free = gateIsFree(state, replica) && devices.every((id) => !spoken.has(id));
-      if (free && (operation === 'stop' || mayStart(replica))) {
+      if (gateIsFree(state, replica) && devices.every((id) => !spoken.has(id))) {
         state.gateQueue.splice(index, 1);
         return { request, replica };
       }

@@ -3,6 +3,7 @@ import { gatewayError, type GatewayError } from '../../errors.ts';
 import { syncGrantable } from '../admission/dispatch.ts';
 import { decide, refOf, type Run } from '../run.ts';
 import type { Replica, StopReason } from '../state.ts';
+import { forgetFailures } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { moveTo } from './replica.ts';
 import { leaveGateQueue, releaseGate, requestGate, takeGate } from './start-gate.ts';
@@ -12,6 +13,7 @@ export function detach(run: Run, replica: Replica): void {
   const model = run.state.models.get(replica.model);
   if (!model || model.current !== replica.id) return;
   model.current = null;
+  forgetFailures(run, model, replica);
   if (model.queue.size > 0) run.state.orphaned.add(model.name);
   syncClocks(run, model);
   syncGrantable(run, model);

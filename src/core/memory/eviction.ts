@@ -34,7 +34,8 @@ export function isIdle(state: FleetState, replica: Replica): boolean {
   return model !== undefined && !isPinned(model) && model.queue.size === 0;
 }
 
-const byPolicy = (one: Candidate, other: Candidate): number =>
+/** The order in which residents leave: old before young, least recently used first. */
+export const byPolicy = (one: Candidate, other: Candidate): number =>
   Number(one.young) - Number(other.young) || one.idleSince - other.idleSince || (one.id < other.id ? -1 : 1);
 
 /**

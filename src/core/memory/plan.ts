@@ -2,7 +2,7 @@
 import type { Bytes, Milliseconds } from '../../units.ts';
 import { isProtected } from '../lifecycle/turns-rule.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
-import { chooseVictims, evictableAt, isIdle, isPinned, type Candidate } from './eviction.ts';
+import { byPolicy, chooseVictims, evictableAt, isIdle, isPinned, type Candidate } from './eviction.ts';
 import { capacity, committed, residents } from './ledger.ts';
 import { chooseDevices, hasGroup, type Offer } from './placement.ts';
 
@@ -65,17 +65,34 @@ function offers(state: FleetState, model: Model, rules: Rules): Offer[] {
     const victims = chooseVictims(candidates, bytes - room);
     if (!victims) continue;
     const freed = victims.reduce((sum, victim) => sum + victim.bytes, 0);
-    found.push({ deviceId: device.id, bytes, victims, freeLeft: room + freed - bytes, totalBytes: device.totalBytes });
+    const { id: deviceId, totalBytes } = device;
+    found.push({ deviceId, bytes, missing: bytes - room, victims, freeLeft: room + freed - bytes, totalBytes });
   }
   return found;
 }
 
-function asPlan(chosen: readonly Offer[]): Extract<Plan, { kind: 'fits' }> {
+function asPlan(state: FleetState, chosen: readonly Offer[]): Extract<Plan, { kind: 'fits' }> {
   return {
     kind: 'fits',
     reservations: new Map(chosen.map((offer) => [offer.deviceId, offer.bytes])),
-    victims: [...new Set(chosen.flatMap((offer) => offer.victims.map((victim) => victim.id)))],
+    victims: neededVictims(state, chosen),
   };
+}
+
+/** A victim of one device may make room on another too: then what was chosen there is spared, the least willing first. */
+function neededVictims(state: FleetState, chosen: readonly Offer[]): string[] {
+  const victims = new Map(chosen.flatMap((offer) => offer.victims.map((victim) => [victim.id, victim] as const)));
+  if (chosen.length < 2) return [...victims.keys()];
+  const suffices = (without: string): boolean =>
+    chosen.every(({ deviceId, missing }) => {
+      let freed = 0;
+      for (const id of victims.keys()) {
+        if (id !== without) freed += state.replicas.get(id)?.reservations.get(deviceId) ?? 0;
+      }
+      return freed >= missing;
+    });
+  for (const { id } of [...victims.values()].toSorted(byPolicy).toReversed()) if (suffices(id)) victims.delete(id);
+  return [...victims.keys()];
 }
 
 /** Without touching work in progress: free bytes and idle replicas only. */
@@ -99,7 +116,7 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds): Pl
     }),
     deviceCount,
   );
-  if (chosen) return asPlan(chosen);
+  if (chosen) return asPlan(state, chosen);
   const shortage = shortageOf(state, model);
   if (couldEverFit(state, model, (replica) => canLeave(state, replica))) return { kind: 'wait', shortage, retryAt };
   return { kind: 'impossible', shortage, never: !fitsEmptyDevices(state, model) };
@@ -123,7 +140,7 @@ export function planTurn(
     }),
     model.settings.deviceCount,
   );
-  return chosen ? asPlan(chosen) : undefined;
+  return chosen ? asPlan(state, chosen) : undefined;
 }
 
 /** True when the model would still fit some day if these bytes were taken on top of what is there now. */
