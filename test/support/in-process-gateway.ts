@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { loadConfig } from '../../src/config/load.ts';
 import { renderProblem } from '../../src/config/problems.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
+import type { Clock } from '../../src/platform/platform.ts';
 import { createPlatform } from '../../src/platform/system.ts';
 import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
+import { fakeVllmPath } from './fake-vllm.ts';
 
 export interface TestGateway extends AsyncDisposable {
   readonly url: string;
@@ -30,6 +32,10 @@ export interface TestGatewayOptions {
   readonly folder?: string;
   /** Recount the whole state after every step; on unless said otherwise. */
   readonly recount?: boolean;
+  /** The gateway's clock runs so many times faster than the engines': for limits of whole minutes. */
+  readonly speed?: number;
+  /** Sent by `status()` and `post()`, where the gateway asks for a key. */
+  readonly adminKey?: string;
 }
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
@@ -43,10 +49,12 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     VLLM_GATEWAY_RECOUNT: options.recount === false ? '0' : '1',
     ...options.env,
   };
-  const platform = { ...createPlatform(), env };
+  const real = createPlatform();
+  const platform = { ...real, clock: options.speed ? fasterClock(real.clock, options.speed) : real.clock, env };
   const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
   const { config } = loaded;
+  fakeVllmPath();
   const lines: string[] = [];
   const telemetry = createTelemetry({
     level: 'debug',
@@ -59,18 +67,20 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const gateway = await createGateway({ config, platform, telemetry, version: '0.0.0-test', pid: process.pid });
   const { listen } = await gateway.start();
   const url = `http://127.0.0.1:${listen.port}`;
+  const authorization = options.adminKey === undefined ? {} : { authorization: `Bearer ${options.adminKey}` };
   return {
     url,
     port: listen.port,
     gateway,
     folder,
     lines,
-    status: async () => (await fetch(`${url}/gateway/status`)).json() as Promise<Record<string, never>>,
+    status: async () =>
+      (await fetch(`${url}/gateway/status`, { headers: authorization })).json() as Promise<Record<string, never>>,
     post: (path, body, init = {}) =>
       fetch(url + path, {
         method: 'POST',
         ...init,
-        headers: { 'content-type': 'application/json', ...init.headers },
+        headers: { 'content-type': 'application/json', ...authorization, ...init.headers },
         body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
     [Symbol.asyncDispose]: async () => {
@@ -78,5 +88,14 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       telemetry[Symbol.dispose]();
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
     },
+  };
+}
+
+function fasterClock(clock: Clock, speed: number): Clock {
+  return {
+    monotonic: () => clock.monotonic() * speed,
+    wall: () => clock.wall(),
+    after: (delay, run) => clock.after(delay / speed, run),
+    sleep: (delay, signal) => clock.sleep(delay / speed, signal),
   };
 }
