@@ -31,6 +31,7 @@ function used(): number[] {
 
 const env = (more: Readonly<Record<string, string>> = {}): Record<string, string> => ({
   FAKE_VLLM_VRAM_FILE: file,
+  FAKE_VLLM_ORPHAN_MAX_MS: '30000',
   FAKE_VLLM_WEIGHTS_MIB: String(4 * GIB),
   ...more,
 });

@@ -102,7 +102,7 @@ async function configure(app: App, clock: PhaseClock): Promise<void> {
 
 async function engine(app: App, clock: PhaseClock): Promise<void> {
   const { options, knobs } = app;
-  startCore(app);
+  await startCore(app);
   await clock.enter('engine');
   lines.engineLines(app);
   if (knobs.vramFile !== undefined) {
