@@ -44,6 +44,20 @@ async function untilHealthy(command: Command, timeout: number): Promise<void> {
   if (over) throw new Error(`ended before it listened:\n${command.output()}`);
 }
 
+/** The name of the model that answered. */
+async function ask(model: string): Promise<unknown> {
+  const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
+    method: 'POST',
+    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Hello' }] }),
+  });
+  return ((await answer.json()) as { readonly model?: unknown }).model;
+}
+
+async function status(): Promise<{ readonly models: Readonly<Record<string, { readonly state: string }>> }> {
+  const answer = await fetch(`http://127.0.0.1:${port}/gateway/status`);
+  return (await answer.json()) as Awaited<ReturnType<typeof status>>;
+}
+
 function lastLine(command: Command): string {
   return command.stdout().trimEnd().split('\n').at(-1) ?? '';
 }
@@ -86,6 +100,25 @@ describe('a clean clone', () => {
       expect(performance.now() - before).toBeLessThan(10_000);
       expect(gateway.output()).not.toMatch(/installing|compiling/);
       process.kill(gateway.pid, 'SIGINT');
+      await gateway.ended;
+      await untilNoProcessIsLeft();
+    },
+    START,
+  );
+
+  it(
+    'shows a command that works, and makes room for the third demo model by letting the least recently used one go',
+    async () => {
+      const gateway = start();
+      await untilHealthy(gateway, START);
+      const shown = /^\s*(curl .*)$/m.exec(gateway.output())?.[1] ?? 'false';
+      const curl = clone.run('sh', ['-c', shown]);
+      expect((await curl.ended).code).toBe(0);
+      expect(JSON.parse(curl.stdout())).toMatchObject({ object: 'chat.completion', model: 'llama-8b' });
+      for (const model of ['qwen-7b', 'mistral-7b']) expect(await ask(model)).toBe(model);
+      const states = Object.entries((await status()).models).map(([name, { state }]) => [name, state]);
+      expect(Object.fromEntries(states)).toEqual({ 'llama-8b': 'cold', 'qwen-7b': 'ready', 'mistral-7b': 'ready' });
+      process.kill(gateway.pid, 'SIGTERM');
       await gateway.ended;
       await untilNoProcessIsLeft();
     },
