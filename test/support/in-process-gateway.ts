@@ -2,6 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { renderProblem } from '../../src/config/problems.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
@@ -36,6 +37,14 @@ export interface TestGatewayOptions {
   readonly speed?: number;
   /** Sent by `status()` and `post()`, where the gateway asks for a key. */
   readonly adminKey?: string;
+}
+
+/** Test files run side by side, each in a process of its own: their engines must not meet on one port. */
+function withOwnPorts(config: Config): Config {
+  const { portRange, command } = config.drivers.process;
+  const first = portRange.first + (process.pid % 100) * 100;
+  if (portRange.last - portRange.first < 9_999) return config;
+  return { ...config, drivers: { ...config.drivers, process: { command, portRange: { first, last: first + 99 } } } };
 }
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
