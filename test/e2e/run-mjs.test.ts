@@ -119,7 +119,7 @@ describe('a clean clone', () => {
       const states = Object.entries((await status()).models).map(([name, { state }]) => [name, state]);
       expect(Object.fromEntries(states)).toEqual({ 'llama-8b': 'cold', 'qwen-7b': 'ready', 'mistral-7b': 'ready' });
       process.kill(gateway.pid, 'SIGTERM');
-      await gateway.ended;
+      expect(await gateway.ended).toEqual({ code: 0, signal: null });
       await untilNoProcessIsLeft();
     },
     START,
