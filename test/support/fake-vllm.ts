@@ -1,50 +1,45 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SOURCE = join(ROOT, 'tools/fake-vllm');
-const BUILT = join(ROOT, 'dist/tools/fake-vllm');
+let built: string | undefined;
 
-/** Path of the compiled stand-in (`main.js`) or its `nvidia-smi.js`; compiles it when its sources are newer. */
+/**
+ * Path of the compiled stand-in (`main.js`) or its `nvidia-smi.js`. Compiled once per content of its sources, into a
+ * folder nobody writes to again: a build of the whole project beside the tests cannot pull files away from under them.
+ */
 export function fakeVllmPath(entry: 'main.js' | 'nvidia-smi.js' = 'main.js'): string {
-  if (stale()) compile();
-  return join(BUILT, entry);
+  built ??= compile();
+  return join(built, 'tools/fake-vllm', entry);
 }
 
-function stale(): boolean {
-  const main = join(BUILT, 'main.js');
-  if (!existsSync(main)) return true;
-  const built = statSync(main).mtimeMs;
-  const sources = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
-  return sources.some((path) => statSync(join(SOURCE, path)).mtimeMs > built);
-}
-
-/** Test files run side by side: only one compiles, the others wait for it. */
-function compile(): void {
-  mkdirSync(join(ROOT, 'dist'), { recursive: true });
-  const lock = join(ROOT, 'dist/.fake-vllm-lock');
-  const waiting = new Int32Array(new SharedArrayBuffer(4));
-  for (let tries = 0; tries < 600; tries += 1) {
-    try {
-      mkdirSync(lock);
-      break;
-    } catch {
-      if (!stale()) return;
-      Atomics.wait(waiting, 0, 0, 50);
-    }
-  }
+function compile(): string {
+  const names = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter((path) =>
+    /\.(?:ts|json)$/.test(path),
+  );
+  const hash = createHash('sha256');
+  for (const name of names.sort()) hash.update(name).update(readFileSync(join(SOURCE, name)));
+  const target = join(ROOT, '.cache/fake-vllm', hash.digest('hex').slice(0, 16));
+  if (existsSync(target)) return target;
+  const draft = `${target}.${process.pid}`;
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const args = [tsc, '-p', join(SOURCE, 'tsconfig.json'), '--outDir', draft];
+  const run = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  if (run.status !== 0) throw new Error(`fake-vllm does not compile:\n${run.stdout}${run.stderr}`);
   try {
-    if (!stale()) return;
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const run = spawnSync(process.execPath, [tsc, '-p', join(SOURCE, 'tsconfig.json')], { encoding: 'utf8' });
-    if (run.status !== 0) throw new Error(`fake-vllm does not compile:\n${run.stdout}${run.stderr}`);
-  } finally {
-    rmdirSync(lock);
+    renameSync(draft, target);
+  } catch (error) {
+    // Another test file was quicker.
+    if (!existsSync(target)) throw error;
+    rmSync(draft, { recursive: true });
   }
+  return target;
 }
 
 export interface FakeExit {
