@@ -15,7 +15,7 @@ import { patienceOf } from './patience.ts';
 import { commonHeaders, leaseHeaders, relayedErrorHeaders } from './reply-headers.ts';
 import { errorBody, errorHeaders, rowOf, statusOf } from './reply.ts';
 import type { RequestBody } from './request-body.ts';
-import { RequestLedger } from './request-ledger.ts';
+import type { RequestLedger } from './request-ledger.ts';
 import { forwardedQuery } from './request-headers.ts';
 import type { UpstreamHead } from './response-headers.ts';
 import type { ResponseWriter } from './response-writer.ts';

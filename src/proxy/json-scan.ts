@@ -2,6 +2,7 @@
  * An incremental, strict JSON checker (RFC 8259) that never builds a value: it tells a sink about the keys of the outer
  * objects and the byte ranges of the values that the sink asked for. Any split of the input gives the same result.
  */
+import { beginNumber, NUMBER_MAY_END, numberStep } from './json-number.ts';
 import { MAX_NAME_BYTES } from './limits.ts';
 
 export type ScalarKind = 'string' | 'number' | 'true' | 'false' | 'null';
@@ -41,18 +42,7 @@ const BACKSLASH = 0x5c;
 const PLAIN = new Uint8Array(256);
 for (let byte = 0x20; byte < 0x80; byte++) PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
 
-const ESCAPES = new Set([...'"\\/bfnrt'].map((character) => character.charCodeAt(0)));
-
-/** States of a number; those in NUMBER_MAY_END are complete. */
-const MINUS = 0;
-const ZERO = 1;
-const INTEGER = 2;
-const POINT = 3;
-const FRACTION = 4;
-const EXPONENT = 5;
-const EXPONENT_SIGN = 6;
-const EXPONENT_DIGITS = 7;
-const NUMBER_MAY_END: readonly boolean[] = [false, true, true, false, true, false, false, true];
+const ESCAPES = new Set(Buffer.from('"\\/bfnrt'));
 
 const LITERALS: Readonly<Record<number, { readonly word: string; readonly kind: ScalarKind }>> = {
   0x74: { word: 'true', kind: 'true' },
@@ -94,7 +84,7 @@ export class JsonScanner {
   private utf8Left = 0;
   private utf8Low = 0x80;
   private utf8High = 0xbf;
-  private numberState = MINUS;
+  private numberState = 0;
   private literal = LITERALS[0x74] as { word: string; kind: ScalarKind };
   private literalAt = 0;
 
@@ -260,7 +250,7 @@ export class JsonScanner {
     this.escaped = false;
     if (byte === 0x2d || (byte >= 0x30 && byte <= 0x39)) {
       this.state = NUMBER;
-      this.numberState = byte === 0x2d ? MINUS : byte === 0x30 ? ZERO : INTEGER;
+      this.numberState = beginNumber(byte);
       return at + 1;
     }
     const literal = LITERALS[byte];
@@ -380,30 +370,5 @@ export class JsonScanner {
     }
     if (this.literalAt === word.length) this.endScalar(kind, chunk, at, at);
     return at;
-  }
-}
-
-/** The next state, or -1 when the byte does not belong to the number. */
-function numberStep(state: number, byte: number): number {
-  const digit = byte >= 0x30 && byte <= 0x39;
-  const exponent = byte === 0x65 || byte === 0x45;
-  switch (state) {
-    case MINUS:
-      return digit ? (byte === 0x30 ? ZERO : INTEGER) : -1;
-    case ZERO:
-      return byte === 0x2e ? POINT : exponent ? EXPONENT : -1;
-    case INTEGER:
-      return digit ? INTEGER : byte === 0x2e ? POINT : exponent ? EXPONENT : -1;
-    case POINT:
-      return digit ? FRACTION : -1;
-    case FRACTION:
-      return digit ? FRACTION : exponent ? EXPONENT : -1;
-    case EXPONENT:
-      return digit ? EXPONENT_DIGITS : byte === 0x2b || byte === 0x2d ? EXPONENT_SIGN : -1;
-    case EXPONENT_SIGN:
-    case EXPONENT_DIGITS:
-      return digit ? EXPONENT_DIGITS : -1;
-    default:
-      return -1;
   }
 }
