@@ -136,7 +136,7 @@ const WHOLE: Readonly<Record<string, unknown>> = {
 const LONG_RUN = { messages: [hello], max_tokens: 490, min_tokens: 490, ignore_eos: true };
 
 /** The body's bytes; undefined when there is none. */
-function bodyOf(row: RecordedRow): Buffer | undefined {
+export function bodyOf(row: RecordedRow): Buffer | undefined {
   const whole = WHOLE[row.name];
   if (whole !== undefined) return Buffer.from(JSON.stringify(whole));
   if (row.name === 'err-bad-utf8') {
