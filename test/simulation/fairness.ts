@@ -29,6 +29,10 @@ export class Fairness {
       lane.waiting.push(entry);
       return;
     }
+    // Its key has the next turn, whoever was served last.
+    for (const other of this.#lanes.get(entry.model)?.values() ?? []) {
+      other.overtakenBy.set(entry.key, (other.overtakenBy.get(entry.key) ?? 0) - 1);
+    }
     const place = lane.waiting.findIndex((other) => other.order > entry.order);
     lane.waiting.splice(place < 0 ? lane.waiting.length : place, 0, entry);
   }

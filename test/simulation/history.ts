@@ -213,13 +213,16 @@ export class History implements Observer {
     this.#ended(entry, error.code);
   }
 
-  /** Over any ten seconds: a fifth of the requests, or what each model may always do. */
+  /**
+   * Over any ten seconds: a fifth of the requests that were in sight (one retry sees the ten seconds before it), and what
+   * each model may always do.
+   */
   #retried(id: string): void {
     const { now, state } = this.#kernel;
     this.mark('retry.granted');
     this.#retries.push({ at: now, model: this.entries.get(id)?.model ?? '' });
     this.#retries = this.#retries.filter(({ at }) => at > now - 10_000);
-    this.#requests = this.#requests.filter((at) => at > now - 10_000);
+    this.#requests = this.#requests.filter((at) => at > now - 20_000);
     const models = new Set(this.#retries.map(({ model }) => model)).size;
     const floor = models * Math.max(3, state.settings.retry.attempts - 1);
     const allowed = this.#requests.length * 0.2 + floor;

@@ -95,7 +95,8 @@ export class Policy implements Observer {
         const waited = clock - ticket.queueClockAtArrival;
         const limit = model.settings.queueTimeout + LATE;
         this.#kernel.check('I-11', waited <= limit, () => `${ticket.id} has waited ${waited} ms of ${limit}`);
-        const patient = ticket.patienceUntil === null || now <= ticket.patienceUntil + LATE;
+        const patienceDue = (state.deadlines.at(`patience:${ticket.id}`) ?? Infinity) <= now;
+        const patient = ticket.patienceUntil === null || patienceDue || now <= ticket.patienceUntil + LATE;
         this.#kernel.check('I-11', patient, () => `${ticket.id} waits beyond the patience of its client`);
       }
     }

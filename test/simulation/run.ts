@@ -1,7 +1,13 @@
-/** `npm run test:sim -- --seed N [--seeds K] [--trace]`: replays seeds and says how fast. */
+/**
+ * `npm run test:sim -- --seed N [--seeds K] [--trace] [--marks] [--shrink FOLDER]`: replays seeds and says how fast. With
+ * `--shrink` each failing seed becomes the smallest scenario that fails in the same way, written into that folder.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { generate } from './generate.ts';
 import { runScenario } from './run-scenario.ts';
+import { shrink } from './shrink.ts';
 
 const { values } = parseArgs({
   options: {
@@ -9,14 +15,25 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
     marks: { type: 'boolean', default: false },
+    shrink: { type: 'string' },
   },
 });
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+function keep(seed: number, folder: string): void {
+  const regression = shrink(generate(seed));
+  if (!regression) return;
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${regression.violation}-${seed}.json`);
+  writeFileSync(file, `${JSON.stringify(regression, null, 2)}\n`);
+  print(`  ${regression.scenario.intents.length} intents are enough: ${file}`);
+}
+
 const first = Number(values.seed);
 const marks = new Map<string, number>();
 const started = performance.now();
 let events = 0;
 let failures = 0;
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
 for (let seed = first; seed < first + Number(values.seeds); seed += 1) {
   const outcome = runScenario(generate(seed), values.trace ? print : undefined);
   events += outcome.events;
@@ -24,6 +41,7 @@ for (let seed = first; seed < first + Number(values.seeds); seed += 1) {
   if (!outcome.failure) continue;
   failures += 1;
   print(`seed ${seed}: ${outcome.failure.message}`);
+  if (values.shrink !== undefined) keep(seed, values.shrink);
 }
 const seconds = (performance.now() - started) / 1000;
 if (values.marks) for (const [name, count] of [...marks].toSorted()) print(`${String(count).padStart(8)} ${name}`);
