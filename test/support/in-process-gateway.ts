@@ -9,7 +9,7 @@ import { createGateway, type Gateway } from '../../src/gateway.ts';
 import type { Clock } from '../../src/platform/platform.ts';
 import { createPlatform } from '../../src/platform/system.ts';
 import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
-import { fakeVllmPath } from './fake-vllm.ts';
+import { builtProgram } from './built-program.ts';
 
 export interface TestGateway extends AsyncDisposable {
   readonly url: string;
@@ -62,8 +62,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const platform = { ...real, clock: options.speed ? fasterClock(real.clock, options.speed) : real.clock, env };
   const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
-  const { config } = loaded;
-  fakeVllmPath();
+  const config = withOwnPorts(loaded.config);
+  builtProgram();
   const lines: string[] = [];
   const telemetry = createTelemetry({
     level: 'debug',

@@ -1,0 +1,101 @@
+/** Gateways of simulated engines as child processes, and questions to gateway and engines. */
+import { expect, vi } from 'vitest';
+import type { StatusAnswer } from '../../src/admin/contract.ts';
+import { startTestGateway, type TestGateway, type TestGatewayOptions } from './in-process-gateway.ts';
+import { samplesOf } from './prometheus-text.ts';
+
+export interface SimulatedModel {
+  readonly name: string;
+  /** `FAKE_VLLM_…` without the prefix; `START_MS` is 200 and `CONTROL` open unless given. */
+  readonly knobs?: Readonly<Record<string, string | number>>;
+  /** Further keys of the model, one line each. */
+  readonly keys?: readonly string[];
+}
+
+/** The engine computes as many sequences as any test has in flight, so that the gateway alone makes anybody wait. */
+const KEYS = ['max_num_seqs: 256', 'stop_timeout: 5s'];
+
+export function simulatedYaml(models: readonly SimulatedModel[], more = ''): string {
+  const entries = models.map(({ name, knobs, keys = [] }) => {
+    const env = Object.entries({ START_MS: 200, CONTROL: 1, TTFT_MS: 5, TOKEN_MS: 2, TOKENS: 4, ...knobs });
+    const own = KEYS.filter((line) => !keys.some((key) => key.startsWith(`${line.split(':')[0]}:`)));
+    return [
+      `  ${name}:`,
+      `    repo: org/${name}`,
+      `    env: { ${env.map(([knob, value]) => `FAKE_VLLM_${knob}: "${value}"`).join(', ')} }`,
+      ...[...own, ...keys].map((line) => `    ${line}`),
+    ].join('\n');
+  });
+  return `${more}\ndrivers: { default: process, process: { command: [simulated-vllm] } }\nmodels:\n${entries.join('\n')}`;
+}
+
+export function startFleet(
+  models: readonly SimulatedModel[],
+  more = '',
+  options: Omit<TestGatewayOptions, 'yaml'> = {},
+): Promise<TestGateway> {
+  return startTestGateway({ ...options, yaml: simulatedYaml(models, more) });
+}
+
+export async function statusOf(gateway: TestGateway): Promise<StatusAnswer> {
+  return (await (await fetch(`${gateway.url}/gateway/status`)).json()) as StatusAnswer;
+}
+
+/** Sum of the samples of one metric whose labels include the given ones; 0 when there are none. */
+export async function metric(
+  gateway: TestGateway,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<number> {
+  const text = await (await fetch(`${gateway.url}/metrics`)).text();
+  return samplesOf(text)
+    .filter((sample) => sample.name === `vllm_gateway_${name}`)
+    .filter((sample) => Object.entries(labels).every(([label, value]) => sample.labels[label] === value))
+    .reduce((sum, sample) => sum + sample.value, 0);
+}
+
+export interface EngineStats {
+  readonly running: number;
+  readonly waiting: number;
+  readonly max_running: number;
+  readonly served: number;
+  readonly aborted: number;
+  readonly inference_requests: number;
+  readonly inference_connections_total: number;
+  readonly connections_open: number;
+}
+
+/** What the one running engine of a model says about itself. */
+export async function engineStats(gateway: TestGateway, model: string): Promise<EngineStats> {
+  const { active_containers: engines } = await statusOf(gateway);
+  const engine = Object.values(engines).find((one) => one.model_id === model && one.status === 'READY');
+  if (!engine) throw new Error(`no ready engine of ${model}`);
+  return (await (await fetch(`http://127.0.0.1:${engine.port}/__fake/stats`)).json()) as EngineStats;
+}
+
+export async function until(check: () => void | Promise<void>, timeout = 20_000): Promise<void> {
+  await vi.waitFor(check, { timeout, interval: 10 });
+}
+
+export async function untilWaiting(gateway: TestGateway, model: string, count: number): Promise<void> {
+  await until(async () => expect((await statusOf(gateway)).models[model]?.queued).toBe(count));
+}
+
+export async function untilRunning(gateway: TestGateway, model: string, count: number): Promise<void> {
+  await until(async () => expect((await statusOf(gateway)).models[model]?.in_flight).toBe(count));
+}
+
+/** Nothing waits, runs or is held, by status and by metrics, and no invariant was ever broken. */
+export async function untilAtRest(gateway: TestGateway): Promise<void> {
+  await until(async () => {
+    const { models, replicas, limits } = await statusOf(gateway);
+    const busy = Object.entries(models).filter(([, model]) => model.queued + model.in_flight > 0);
+    expect(busy).toEqual([]);
+    expect(Object.values(replicas).filter((replica) => replica.leases > 0)).toEqual([]);
+    expect(limits.buffered_bytes).toBe(0);
+    const gauges = ['queue_depth', 'in_flight', 'buffered_bytes'].map((name) => metric(gateway, name));
+    expect(await Promise.all(gauges)).toEqual([0, 0, 0]);
+    expect(await metric(gateway, 'upstream_connections', { state: 'busy' })).toBe(0);
+    expect(await metric(gateway, 'invariant_violations_total')).toBe(0);
+  });
+}
