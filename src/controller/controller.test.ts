@@ -136,6 +136,38 @@ describe('a start', () => {
   });
 });
 
+describe('ports that strangers hold', () => {
+  const fleetOf = (taken: number) => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    const launch = fleet.driver.launch.bind(fleet.driver);
+    fleet.driver.launch = async (spec, identity) => {
+      const endpoint = await launch(spec, identity);
+      if (fleet.driver.launches.length <= taken) throw new LaunchError('port_in_use', 'its port is taken.');
+      return endpoint;
+    };
+    return fleet;
+  };
+
+  it('are skipped while nothing was spawned on them, without rest', async () => {
+    const fleet = fleetOf(7);
+    const sink = new RecordingSink();
+    fleet.controller.desk.acquire(ask('1'), sink);
+    await fleet.flush();
+    expect(sink.leases).toHaveLength(1);
+    expect(fleet.controller.snapshot().replicas.get(sink.leases[0]?.replicaId ?? '')?.port).toBe(20_007);
+  });
+
+  it('fail the start in the end, when there are too many of them', async () => {
+    const fleet = fleetOf(1_000);
+    const sink = new RecordingSink();
+    fleet.controller.desk.acquire(ask('1'), sink);
+    for (let round = 0; round < 20; round += 1) await fleet.flush();
+    expect(sink.refusals).toMatchObject([{ code: 'model_start_failed', cause: 'port_in_use' }]);
+    expect(fleet.driver.launches.length).toBeLessThan(100);
+  });
+});
+
 describe('a stop', () => {
   it('that fails keeps its bytes and quarantines the device until a later try succeeds [items 76, 77]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a'), modelSettings('b')]));

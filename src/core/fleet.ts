@@ -25,6 +25,7 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
     pinned: false,
     loadRequested: false,
     portRetryUsed: false,
+    portsSkipped: 0,
     meanLease: null,
     retries: new RetryWindow(),
   };

@@ -142,6 +142,8 @@ export interface Model {
   loadRequested: boolean;
   /** A port was taken by a stranger: one more start, without back-off. */
   portRetryUsed: boolean;
+  /** Ports in a row that were found taken before anything was spawned. */
+  portsSkipped: number;
   /** How long its leases run that are answered to the end, for Retry-After; null = none yet. */
   meanLease: Milliseconds | null;
   readonly retries: RetryWindow;

@@ -14,6 +14,9 @@ import { releaseGate, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
 import { syncTurnDeadlines } from './turns.ts';
 
+/** More than other gateways and their engines usually hold side by side. */
+const MAX_PORTS_SKIPPED = 64;
+
 /** Letters and digits of a model name, for ids that become file and container names. */
 function slug(name: string): string {
   return (
@@ -149,6 +152,7 @@ export function becameReady(run: Run, replica: Replica): void {
   releaseGate(state, replica);
   endRest(run, model);
   model.portRetryUsed = false;
+  model.portsSkipped = 0;
   model.loadRequested = false;
   syncClocks(run, model);
   const seconds = ((now - (replica.launchedAt ?? now)) / 1000).toFixed(1);
@@ -166,6 +170,21 @@ export function becameReady(run: Run, replica: Replica): void {
   run.capacityChanged = true;
 }
 
+/**
+ * Without rest: once when an engine found its port taken, which may have cost it minutes; and on and on, within a bound,
+ * while ports are found taken before anything runs, as beside another gateway with the same range.
+ */
+function takesAnotherPort(model: Model, replica: Replica): boolean {
+  if (replica.port === null) return false;
+  if (replica.endpoint === null) {
+    model.portsSkipped += 1;
+    return model.portsSkipped < MAX_PORTS_SKIPPED;
+  }
+  if (model.portRetryUsed) return false;
+  model.portRetryUsed = true;
+  return true;
+}
+
 /** One failure, one outcome for all waiters, one rest for the model. */
 export function startFailed(run: Run, replica: Replica, cause: StartFailureCause, message: string): void {
   const { state } = run;
@@ -176,12 +195,12 @@ export function startFailed(run: Run, replica: Replica, cause: StartFailureCause
   if (!model) return;
   recordFailure(run, model, cause, message);
   decide(run, 'replica.start_failed', { model: model.name, replica: replica.id }, message, { cause });
-  if (cause === 'port_in_use' && !model.portRetryUsed && replica.port !== null) {
-    model.portRetryUsed = true;
+  if (cause === 'port_in_use' && takesAnotherPort(model, replica)) {
     state.orphaned.add(model.name);
     return;
   }
   model.portRetryUsed = false;
+  model.portsSkipped = 0;
   backOff(run, model);
   const failures = model.backoff.failures;
   decide(run, 'model.backing_off', { model: model.name }, `Start failed ${failures} time(s) in a row; it rests.`, {
