@@ -5,7 +5,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemSubprocess } from '../../src/platform/subprocess.ts';
 import { builtProgram } from './built-program.ts';
 import { killEngines } from './engine-processes.ts';
 import { eventually } from './eventually.ts';
@@ -59,6 +58,10 @@ export class GatewayProcess implements AsyncDisposable {
 
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get stdout(): string {
+    return this.#stdout;
   }
 
   get stderr(): string {
@@ -164,10 +167,4 @@ export function runProgram(
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', VLLM_GATEWAY_RECOUNT: '1', ...env },
   });
   return new GatewayProcess(folder, child);
-}
-
-/** Whether a process of this pid lives. */
-export async function isAlive(pid: number): Promise<boolean> {
-  const facts = await systemSubprocess.inspect(pid);
-  return facts !== undefined && facts.state !== 'Z';
 }

@@ -8,22 +8,12 @@ export const QUICK: Readonly<Record<string, string>> = {
   FAKE_VLLM_CONTROL: '1',
 };
 
-const FIRST_PORT = 20_000;
-const PORTS_EACH = 40;
-const RANGES = 240;
-
-/** Test files run side by side: each process draws from ports of its own. */
-export function portRange(): string {
-  const first = FIRST_PORT + (process.pid % RANGES) * PORTS_EACH;
-  return `${first}-${first + PORTS_EACH - 1}`;
-}
-
 /** Engines as simulated child processes; `more` replaces top-level keys. JSON is YAML. */
 export function gatewayYaml(
   models: Readonly<Record<string, unknown>>,
   more: Readonly<Record<string, unknown>> = {},
 ): string {
-  const drivers = { default: 'process', process: { command: ['simulated-vllm'], port_range: portRange() } };
+  const drivers = { default: 'process', process: { command: ['simulated-vllm'] } };
   return Object.entries({ drivers, models, ...more })
     .map(([key, value]) => `${key}: ${JSON.stringify(value)}`)
     .join('\n');
