@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { unshown } from '../tools/docs/original-page.ts';
 import { PAGES } from '../tools/docs/pages.ts';
 import { keysOf, taggedTests } from '../tools/docs/tagged-tests.ts';
+import { load } from './support/load-config.ts';
 import { filesUnder, readSource, ROOT } from './support/source-tree.ts';
 
 const documents = [
@@ -29,6 +30,23 @@ describe('the documents', () => {
         .map((target) => `${path}: ${target}`),
     );
     expect(dead).toEqual([]);
+  });
+});
+
+describe('README.md', () => {
+  const readme = readSource('README.md');
+
+  it('shows configurations without a problem', async () => {
+    const blocks = [...readme.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+    expect(blocks).not.toEqual([]);
+    for (const yaml of blocks) expect((await load(yaml)).lines).toEqual([]);
+  });
+
+  it('asks for models that the demo has', () => {
+    const asked = [...readme.matchAll(/"model": "([^"]+)"|model: '([^']+)'/g)].map(([, curl, sdk]) => curl ?? sdk);
+    const demo = readSource('examples/demo.yaml');
+    expect(asked.length).toBeGreaterThan(3);
+    expect(asked.filter((model) => !demo.includes(`\n  ${model}:\n`))).toEqual([]);
   });
 });
 
