@@ -93,6 +93,21 @@ describe('tidiness', () => {
     expect(inCode(outside, impure)).toEqual([]);
   });
 
+  it('gives every large number a name or a unit, outside the schema of the configuration [S14]', () => {
+    const named = /^\s*(?:export )?const [A-Z][A-Z0-9_]+\b/;
+    // Factors are conversions (`/ 1000`, `64 * 1024`); 1024 and the highest port explain themselves.
+    const bare = /(?<![\w.#$]|[*/] ?)(?!1024\b|65_535\b)(?:\d{4,}|\d{1,3}(?:_\d{3})+)\b(?! [*/])/;
+    const outside = own.filter((path) => !path.startsWith('src/config/schema/'));
+    const large = outside.flatMap((path) =>
+      blank(readSource(path))
+        .split('\n')
+        .flatMap((text, index) =>
+          !named.test(text) && text.search(bare) !== -1 ? [`${path}:${index + 1}: ${text.trim()}`] : [],
+        ),
+    );
+    expect(large).toEqual([]);
+  });
+
   it('catches no error only to drop it without a word', () => {
     const empty = shipped.flatMap((path) => found(path, readSource(path), /\bcatch\s*(?:\([^)]*\)\s*)?\{\s*\}/g));
     expect(empty).toEqual([]);
