@@ -48,6 +48,11 @@ function readNumber(value: unknown, noun: string, allows: string): Reading<numbe
   return bad('wrong_type', `${quote(value)} is not ${noun}; allowed: ${allows}`);
 }
 
+/** Digits beyond a double's are lost in the number, and the reader of the message looks for what stands in the variable. */
+function asWritten(input: unknown, value: number): string {
+  return input instanceof Substituted ? quote(input).slice(1, -1).trim() : String(value);
+}
+
 export function wholeNumber(min: number, max: number, more = ''): Reader<number> {
   const allows = `a whole number from ${min} to ${max}${more}`;
   return {
@@ -59,10 +64,10 @@ export function wholeNumber(min: number, max: number, more = ''): Reader<number>
       const reading = readNumber(input, 'a whole number', allows);
       if (!('value' in reading)) return reading;
       if (!Number.isInteger(reading.value)) {
-        return bad('wrong_type', `${reading.value} is not a whole number; allowed: ${allows}`);
+        return bad('wrong_type', `${asWritten(input, reading.value)} is not a whole number; allowed: ${allows}`);
       }
       return reading.value < min || reading.value > max
-        ? bad('out_of_range', `${reading.value} is out of range; allowed: ${allows}`)
+        ? bad('out_of_range', `${asWritten(input, reading.value)} is out of range; allowed: ${allows}`)
         : reading;
     },
   };
@@ -86,7 +91,7 @@ export function fraction(min: number, max: number, options: { above?: boolean } 
       const { value } = reading;
       if (Number.isNaN(value)) return bad('wrong_type', `NaN is not a number; allowed: ${allows}`);
       return value < min || value > max || (options.above === true && value === min)
-        ? bad('out_of_range', `${value} is out of range; allowed: ${allows}`)
+        ? bad('out_of_range', `${asWritten(input, value)} is out of range; allowed: ${allows}`)
         : reading;
     },
   };
