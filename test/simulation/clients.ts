@@ -30,6 +30,9 @@ interface Request {
   readonly onEnd: (answer: Answer) => void;
 }
 
+/** How long a broken connection waits for the news that its engine is gone. */
+const EXIT_GRACE = 600;
+
 export type Ask = Pick<RequestIntent, 'model' | 'key' | 'workMs' | 'patience' | 'leavesAfter' | 'connectFailures'>;
 
 export class Clients {
@@ -152,17 +155,20 @@ export class Clients {
     else this.#later(request, 0, () => this.#lost(request));
   }
 
-  /** Its engine is gone: back to the line when nothing has reached the client yet. */
+  /** Its engine is gone: back to the line when nothing has reached the client yet, and the engine is seen to be gone. */
   #lost(request: Request): void {
-    const ready = this.#kernel.state.replicas.get(request.replica ?? '')?.phase === 'ready';
+    const gone = (): boolean => this.#kernel.state.replicas.get(request.replica ?? '')?.phase !== 'ready';
+    const broken = (): void => this.#release(request, 'upstream_failed', 'broken', null);
+    if (request.sentByte) broken();
     // Its last words may have told us before its exit is seen.
-    if (!request.sentByte && (!ready || this.#random.chance(0.2))) {
-      request.phase = 'waiting';
-      request.turn += 1;
-      this.#kernel.step({ kind: 'lease.returned', id: request.id });
-      return;
-    }
-    this.#release(request, 'upstream_failed', 'broken', null);
+    else if (gone() || this.#random.chance(0.1)) this.#giveBack(request);
+    else this.#later(request, EXIT_GRACE, () => (gone() ? this.#giveBack(request) : broken()));
+  }
+
+  #giveBack(request: Request): void {
+    request.phase = 'waiting';
+    request.turn += 1;
+    this.#kernel.step({ kind: 'lease.returned', id: request.id });
   }
 
   #cut(request: Request, error: GatewayError): void {
