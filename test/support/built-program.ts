@@ -1,13 +1,13 @@
 /** The compiled program, as users run it. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PROGRAM = join(ROOT, 'dist/src/main.js');
 const SOURCES = ['src', 'tools/fake-vllm'];
-const LOCK = join(ROOT, 'dist/.test-build');
+const LOCK = join(ROOT, '.cache/test-build.lock');
 const LOCK_TRIES = 1_200;
 const LOCK_PAUSE_MS = 50;
 
@@ -31,7 +31,7 @@ function newest(folder: string, ending: string): number {
 
 /** Test files run side by side: only one compiles, the others wait for it. */
 function compile(): void {
-  mkdirSync(join(ROOT, 'dist'), { recursive: true });
+  mkdirSync(join(ROOT, '.cache'), { recursive: true });
   const waiting = new Int32Array(new SharedArrayBuffer(4));
   for (let tries = 0; ; tries += 1) {
     try {
@@ -46,10 +46,18 @@ function compile(): void {
   }
   try {
     if (!stale()) return;
+    // Compiled aside and swapped in: no engine starts from half a build.
+    const aside = join(ROOT, '.cache', `dist-test-${process.pid}`);
     const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const run = spawnSync(process.execPath, [compiler, '-p', join(ROOT, 'tsconfig.build.json')], { encoding: 'utf8' });
+    const args = [compiler, '-p', join(ROOT, 'tsconfig.build.json'), '--outDir', aside];
+    const run = spawnSync(process.execPath, args, { encoding: 'utf8' });
     // Type errors are the type check's to tell; what was written out can be run.
-    if (!existsSync(PROGRAM)) throw new Error(`the program does not compile:\n${run.stdout}${run.stderr}`);
+    if (!existsSync(join(aside, 'src/main.js')))
+      throw new Error(`the program does not compile:\n${run.stdout}${run.stderr}`);
+    const old = `${aside}-old`;
+    if (existsSync(join(ROOT, 'dist'))) renameSync(join(ROOT, 'dist'), old);
+    renameSync(aside, join(ROOT, 'dist'));
+    rmSync(old, { recursive: true, force: true });
   } finally {
     rmSync(LOCK, { recursive: true, force: true });
   }

@@ -11,6 +11,8 @@ export interface ClientAnswer {
 
 export interface Asking {
   readonly path?: string;
+  /** Instead of a chat; the model is put into it. */
+  readonly body?: Readonly<Record<string, unknown>>;
   readonly stream?: boolean;
   /** Comes back as the first token of a simulated engine. */
   readonly nonce?: string;
@@ -50,7 +52,8 @@ export class Clients implements AsyncDisposable {
 
   /** The head of one chat answer; its body is the caller's. */
   async open(model: string, asking: Asking = {}): Promise<OpenAnswer> {
-    return this.#send('POST', asking.path ?? '/v1/chat/completions', chatBody(model, asking), asking);
+    const body = asking.body ? { model, ...asking.body } : chatBody(model, asking);
+    return this.#send('POST', asking.path ?? '/v1/chat/completions', body, asking);
   }
 
   /** All at once. */
@@ -101,6 +104,11 @@ export function errorOf(answer: ClientAnswer): Record<string, unknown> {
   const parsed = JSON.parse(answer.text) as { readonly error?: Record<string, unknown> };
   if (parsed.error === undefined) throw new Error(`no error in ${answer.status} ${answer.text}`);
   return parsed.error;
+}
+
+/** Status and error code, or the status alone. */
+export function endOf(answer: ClientAnswer): string {
+  return answer.status < 400 ? String(answer.status) : `${answer.status} ${String(errorOf(answer)['code'])}`;
 }
 
 /** How often each value occurs. */

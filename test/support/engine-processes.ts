@@ -30,19 +30,30 @@ export function variableOf(pid: number, name: string): string | undefined {
   }
 }
 
-/** Ends what a test left, one by one; returns how many there were. */
-export async function killEngines(gatewayId: string): Promise<number> {
-  const left = await enginesOf(gatewayId);
-  for (const { pid } of left) systemSubprocess.signal(pid, 'SIGKILL');
-  if (left.length > 0) await noEngineLeft(gatewayId);
-  return left.length;
+/** Ends what a test left, one by one. */
+export async function killEngines(gatewayId: string): Promise<void> {
+  await eventually(`the engines of gateway ${gatewayId} are killed`, async () => {
+    const left = await enginesOf(gatewayId);
+    for (const { pid } of left) systemSubprocess.signal(pid, 'SIGKILL');
+    return left.length === 0;
+  });
 }
 
-/** Resolves when none is left. */
+/** Resolves when none is left; otherwise ends them and rejects, so that a leak harms one test only. */
 export async function noEngineLeft(gatewayId: string, limitMs = 10_000): Promise<void> {
-  await eventually(
-    `no engine of gateway ${gatewayId} is left`,
-    async () => (await enginesOf(gatewayId)).length === 0,
-    limitMs,
-  );
+  try {
+    await eventually(
+      `no engine of gateway ${gatewayId} is left`,
+      async () => (await enginesOf(gatewayId)).length === 0,
+      limitMs,
+    );
+  } catch (error) {
+    await killEngines(gatewayId);
+    throw error;
+  }
+}
+
+export async function isAlive(pid: number): Promise<boolean> {
+  const facts = await systemSubprocess.inspect(pid);
+  return facts !== undefined && facts.state !== 'Z';
 }

@@ -19,12 +19,11 @@ export function parseFrame(text: string): Frame {
 }
 
 /** Ends when the body does; rejects when it breaks off. */
-export async function* framesOf(response: Response): AsyncGenerator<Frame, void, undefined> {
-  if (!response.body) return;
+export async function* framesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Frame, void, undefined> {
   const decoder = new TextDecoder();
   let text = '';
-  for await (const chunk of response.body) {
-    text += decoder.decode(chunk as Uint8Array, { stream: true });
+  for await (const chunk of body) {
+    text += decoder.decode(chunk, { stream: true });
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
       yield parseFrame(text.slice(0, end));
       text = text.slice(end + 2);
@@ -33,13 +32,16 @@ export async function* framesOf(response: Response): AsyncGenerator<Frame, void,
   if (text.trim() !== '') yield parseFrame(text);
 }
 
-/** All frames; what came before a break is kept and the break is told. */
-export async function collectFrames(
-  response: Response,
-): Promise<{ readonly frames: readonly Frame[]; readonly broken: boolean }> {
+export interface StreamEnd {
+  readonly frames: readonly Frame[];
+  /** The body broke off instead of ending: what came before it is kept. */
+  readonly broken: boolean;
+}
+
+export async function collectFrames(body: AsyncIterable<Uint8Array>): Promise<StreamEnd> {
   const frames: Frame[] = [];
   try {
-    for await (const frame of framesOf(response)) frames.push(frame);
+    for await (const frame of framesOf(body)) frames.push(frame);
     return { frames, broken: false };
   } catch {
     return { frames, broken: true };
