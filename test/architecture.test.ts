@@ -29,7 +29,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
   config: { packages: ['zod', 'yaml'] },
   platform: { packages: ['undici'], node: 'all' },
   telemetry: { from: ['platform'], types: ['core'], packages: ['pino', 'prom-client'] },
-  engines: { from: ['platform'], types: ['core', 'config'] },
+  engines: { from: ['platform', 'config/merge-args.ts'], types: ['core', 'config'] },
   drivers: { from: ['platform'], types: ['core', 'config'], node: ['stream'] },
   probes: { from: ['platform'], types: ['core', 'config'], node: ['stream'] },
   controller: {

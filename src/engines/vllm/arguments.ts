@@ -1,4 +1,5 @@
 /** The command line of `vllm serve`. Every flag here is one of vLLM 0.32; none was removed since 0.10. */
+import { mergeArgs } from '../../config/merge-args.ts';
 import type { LaunchContext } from '../engine.ts';
 
 /** Places of the utilisation that vLLM is told; finer steps are below its block size anyway. */
@@ -31,41 +32,4 @@ function utilization({ devices, model }: LaunchContext): number {
   // One number for all ranks: the smallest keeps the promise on each.
   const share = Math.min(1, ...shares);
   return Math.max(1, Math.round(share * UTILIZATION_SCALE)) / UTILIZATION_SCALE;
-}
-
-const SHORT_FLAGS: Readonly<Record<string, string>> = {
-  '-q': '--quantization',
-  '-tp': '--tensor-parallel-size',
-};
-
-/**
- * The generated flags with the user's behind them. A generated flag that the user passes too, in any spelling that
- * argparse accepts (`--a_b`, `--a-b=1`, `--no-a-b`, an unambiguous beginning, a short one), goes out together with its
- * value, so that nothing is passed twice.
- */
-export function mergeArgs(generated: readonly string[], extra: readonly string[]): readonly string[] {
-  const asked = extra.filter(isFlag).map(canonical);
-  const kept: string[] = [];
-  let dropping = false;
-  for (const argument of generated) {
-    if (isFlag(argument)) dropping = asked.some((flag) => spells(flag, argument));
-    if (!dropping) kept.push(argument);
-  }
-  return [...kept, ...extra];
-}
-
-function isFlag(argument: string): boolean {
-  return /^-{1,2}[A-Za-z]/.test(argument);
-}
-
-function canonical(argument: string): string {
-  const name = argument.split('=', 1)[0] ?? argument;
-  const long = SHORT_FLAGS[name] ?? name;
-  if (!long.startsWith('--')) return long;
-  const dashed = long.toLowerCase().replaceAll('_', '-');
-  return dashed.startsWith('--no-') ? `--${dashed.slice('--no-'.length)}` : dashed;
-}
-
-function spells(flag: string, generated: string): boolean {
-  return flag === generated || (flag.startsWith('--') && flag.length > 3 && generated.startsWith(flag));
 }

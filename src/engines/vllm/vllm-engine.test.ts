@@ -4,7 +4,7 @@ import { modelConfig } from '../../../test/support/model-config.ts';
 import { GIB } from '../../units.ts';
 import type { LaunchContext } from '../engine.ts';
 import { engineOf } from '../registry.ts';
-import { mergeArgs } from './arguments.ts';
+import { mergeArgs } from '../../config/merge-args.ts';
 
 const engine = engineOf('vllm');
 
