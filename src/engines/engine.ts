@@ -69,7 +69,9 @@ export interface TemplateValues {
 
 /** Fills in the engine templates of the configuration; whatever else looks like one stays as it is. */
 export function fillTemplate(text: string, values: Partial<TemplateValues>): string {
-  return text.replace(/\$\{(port|host|model|repo|devices)\}/g, (whole, name: keyof TemplateValues) => {
+  return text.replace(/\$?\$\{(port|host|model|repo|devices)\}/g, (whole: string, name: keyof TemplateValues) => {
+    // `$${port}` is a literal `${port}`, for the shell that the command may start.
+    if (whole.startsWith('$$')) return whole.slice(1);
     const value = values[name];
     return value === undefined ? whole : String(value);
   });

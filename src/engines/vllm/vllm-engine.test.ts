@@ -4,6 +4,7 @@ import { modelConfig } from '../../../test/support/model-config.ts';
 import { GIB } from '../../units.ts';
 import type { LaunchContext } from '../engine.ts';
 import { engineOf } from '../registry.ts';
+import { fillTemplate } from '../engine.ts';
 import { mergeArgs } from '../../config/merge-args.ts';
 
 const engine = engineOf('vllm');
@@ -169,5 +170,13 @@ describe('extra arguments', () => {
     [[], generated],
   ])('%j take the place of generated ones, once [item 10]', (extra, kept) => {
     expect(mergeArgs(generated, extra)).toEqual([...kept, ...extra]);
+  });
+});
+
+describe('templates', () => {
+  it('fill in what is known, and leave what is escaped', () => {
+    expect(fillTemplate('--port ${port} $${port} ${devices}', { port: 20_001 })).toBe(
+      '--port 20001 ${port} ${devices}',
+    );
   });
 });
