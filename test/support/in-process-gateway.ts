@@ -39,12 +39,24 @@ export interface TestGatewayOptions {
   readonly adminKey?: string;
 }
 
-/** Test files run side by side, each in a process of its own: their engines must not meet on one port. */
+/** Ports of one gateway, and of one test process. */
+const PORTS = 20;
+const PORTS_OF_PROCESS = 100;
+let gateways = 0;
+
+/**
+ * Test files run side by side, each in a process of its own: their engines must not meet on one port, nor an engine of one
+ * test with one of the test before, which may still be ending.
+ */
 function withOwnPorts(config: Config): Config {
   const { portRange, command } = config.drivers.process;
-  const first = portRange.first + (process.pid % 100) * 100;
-  if (portRange.last - portRange.first < 9_999) return config;
-  return { ...config, drivers: { ...config.drivers, process: { command, portRange: { first, last: first + 99 } } } };
+  if (portRange.last - portRange.first < 100 * PORTS_OF_PROCESS - 1) return config;
+  const ofProcess = portRange.first + (process.pid % 100) * PORTS_OF_PROCESS;
+  const first = ofProcess + ((gateways++ * PORTS) % PORTS_OF_PROCESS);
+  return {
+    ...config,
+    drivers: { ...config.drivers, process: { command, portRange: { first, last: first + PORTS - 1 } } },
+  };
 }
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
