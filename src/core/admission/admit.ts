@@ -4,7 +4,7 @@ import type { FleetEvent } from '../events.ts';
 import { isBackingOff } from '../lifecycle/backoff.ts';
 import { readClock, syncQueueDeadline } from '../lifecycle/clocks.ts';
 import { considerAbandoned, place } from '../lifecycle/scaling.ts';
-import { syncTurnDeadline } from '../lifecycle/turns.ts';
+import { syncTurnDeadline } from '../lifecycle/turn-deadline.ts';
 import { currentOf, readyReplica, type Run } from '../run.ts';
 import type { Model, Ticket } from '../state.ts';
 import { dispatch, grant, hasFreeLease, hasFreeSlot, syncGrantable } from './dispatch.ts';
@@ -125,7 +125,7 @@ function whyBarred(run: Run, model: Model) {
   const { state, now } = run;
   if (state.shutdown)
     return gatewayError('shutting_down', 'The gateway is shutting down. Retry against its successor.', {
-      retryAfterMs: 1000,
+      retryAfterMs: SECOND,
     });
   const unstartable = unstartableError(model);
   if (unstartable) return unstartable;

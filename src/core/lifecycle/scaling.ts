@@ -13,7 +13,7 @@ import { syncClocks } from './clocks.ts';
 import { launch, replicaFor } from './start.ts';
 import { requestGate, takeNext } from './start-gate.ts';
 import { beginStop, drain, stopNow, withdraw } from './stop.ts';
-import { syncTurnDeadline } from './turns.ts';
+import { syncTurnDeadline } from './turn-deadline.ts';
 
 /** Somebody wants it: a waiting ticket, an operator, or its own always_on. */
 export function isWanted(model: Model): boolean {
@@ -83,7 +83,7 @@ function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impo
   forgetPlace(run, model);
   model.loadRequested = false;
   model.lastPlanFailure = words;
-  refuseAll(run, model, gatewayError('no_capacity', words, { shouldRetry: !plan.never, retryAfterMs: 30_000 }));
+  refuseAll(run, model, gatewayError('no_capacity', words, { shouldRetry: !plan.never, retryAfterMs: 30 * SECOND }));
 }
 
 /** A model may pass one that has waited longer only when that one would still fit beside it. */

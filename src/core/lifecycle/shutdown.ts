@@ -8,7 +8,7 @@ import { forgetPlace } from './scaling.ts';
 import { beginStop, cutLeases, drain, stopNow, withdraw } from './stop.ts';
 
 const GOODBYE = gatewayError('shutting_down', 'The gateway is shutting down. Retry against its successor.', {
-  retryAfterMs: 1000,
+  retryAfterMs: SECOND,
 });
 
 export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): void {

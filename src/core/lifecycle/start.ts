@@ -12,7 +12,7 @@ import { armIdle } from './idle.ts';
 import { moveTo } from './replica.ts';
 import { releaseGate, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
-import { syncTurnDeadlines } from './turns.ts';
+import { syncTurnDeadlines } from './turn-deadline.ts';
 
 /** More than other gateways and their engines usually hold side by side. */
 const MAX_PORTS_SKIPPED = 64;
