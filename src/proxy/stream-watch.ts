@@ -97,10 +97,13 @@ function responseEvent(events: Buffer, before: 'open' | 'ended' | 'failed'): 'op
   return name === undefined ? before : 'open';
 }
 
+/** Characters of a usage object that are looked at; real ones take a tenth. */
+const USAGE_LENGTH = 2_048;
+
 function usageIn(text: string): Usage {
   const at = Math.max(text.lastIndexOf('"usage":{'), text.lastIndexOf('"usage": {'));
   if (at === -1) return NO_USAGE;
-  const usage = text.slice(at, at + 2_048);
+  const usage = text.slice(at, at + USAGE_LENGTH);
   return {
     promptTokens: numberAfter(usage, /"(?:prompt|input)_tokens": ?(\d+)/),
     completionTokens: numberAfter(usage, /"(?:completion|output)_tokens": ?(\d+)/),

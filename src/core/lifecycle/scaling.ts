@@ -5,7 +5,7 @@ import { isPinned } from '../memory/eviction.ts';
 import { explainPlan } from '../memory/explain.ts';
 import { bytesAreFree, capacity, committed } from '../memory/ledger.ts';
 import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
-import type { Bytes } from '../../units.ts';
+import { SECOND, type Bytes } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { Model, Replica } from '../state.ts';
 import { endRest, isBackingOff } from './backoff.ts';

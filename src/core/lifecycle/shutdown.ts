@@ -1,7 +1,7 @@
 /** The end: nothing new begins, what was accepted is finished in time or told so, engines leave or stay by policy. */
 import { gatewayError } from '../../errors.ts';
 import { refuseAll } from '../admission/refuse.ts';
-import type { Milliseconds } from '../../units.ts';
+import { SECOND, type Milliseconds } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { Replica } from '../state.ts';
 import { forgetPlace } from './scaling.ts';

@@ -31,7 +31,8 @@ export interface SimulatedExit {
 }
 
 const DEFAULT_START: Milliseconds = 2_000;
-let pids = 100_000;
+const FIRST_PID = 100_000;
+let pids = FIRST_PID;
 
 export class SimulatedProcess {
   readonly identity: ReplicaIdentity;
