@@ -4,7 +4,7 @@ import { baseEnvironment, marks } from './environment.ts';
 import { fileName } from './names.ts';
 
 describe('the environment of an engine', () => {
-  it('holds what engines need and nothing that speaks to the gateway or is its secret [item 55]', () => {
+  it('holds what engines need and nothing that speaks to the gateway or is its secret', () => {
     expect(
       baseEnvironment({
         PATH: '/bin',
