@@ -169,11 +169,11 @@ async function readUntil(
 }
 
 /** What tells a browser when to come back is no event. */
-async function firstEvent(frames: AsyncIterator<Frame>): Promise<Frame> {
+async function firstEvent(frames: AsyncIterator<Frame, void>): Promise<Frame> {
   for (;;) {
     const { value, done } = await frames.next();
     if (done === true) throw new Error('the stream ended');
-    if (value.event !== null) return value as Frame;
+    if (value.event !== null) return value;
   }
 }
 

@@ -1,5 +1,5 @@
 /** The stand-in behind a model of a running gateway, spoken to past the gateway. Needs `FAKE_VLLM_CONTROL: '1'`. */
-import { expect } from 'vitest';
+import { eventually } from './eventually.ts';
 import type { TestGateway } from './in-process-gateway.ts';
 
 type Status = Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, unknown>>>>>>;
@@ -27,7 +27,7 @@ export async function configureEngine(
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(change),
   });
-  expect(answer.status).toBe(200);
+  if (!answer.ok) throw new Error(`the engine of ${model} refused: ${await answer.text()}`);
 }
 
 /** What `/gateway/status` says of one model. */
@@ -38,13 +38,8 @@ export async function modelStatus(gateway: TestGateway, model: string): Promise<
 
 /** Waits until so many requests of the model are with its engine, and so many wait. */
 export async function untilBusy(gateway: TestGateway, model: string, inFlight: number, queued: number): Promise<void> {
-  await expect
-    .poll(
-      async () => {
-        const found = await modelStatus(gateway, model);
-        return { in_flight: found['in_flight'], queued: found['queued'] };
-      },
-      { interval: 5, timeout: 20_000 },
-    )
-    .toEqual({ in_flight: inFlight, queued });
+  await eventually(`${model} has ${inFlight} in flight and ${queued} waiting`, async () => {
+    const found = await modelStatus(gateway, model);
+    return found['in_flight'] === inFlight && found['queued'] === queued;
+  });
 }

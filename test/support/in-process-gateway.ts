@@ -101,7 +101,11 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       fetch(url + path, {
         method: 'POST',
         ...init,
-        headers: { 'content-type': 'application/json', ...authorization, ...init.headers },
+        headers: {
+          'content-type': 'application/json',
+          ...authorization,
+          ...Object.fromEntries(new Headers(init.headers)),
+        },
         body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
     [Symbol.asyncDispose]: async () => {
