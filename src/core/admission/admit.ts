@@ -1,5 +1,5 @@
 /** A ticket arrives: granted, queued or refused, decided once, here, with the reason. */
-import { SECOND, type Milliseconds } from '../../units.ts';
+import { SECOND } from '../../units.ts';
 import { gatewayError } from '../../errors.ts';
 import type { FleetEvent } from '../events.ts';
 import { isBackingOff } from '../lifecycle/backoff.ts';
