@@ -1,8 +1,7 @@
 /** The only place, beside gateway.ts, that names concrete drivers. */
 import type { DriverKind } from '../core/settings.ts';
 import { DockerDriver } from './docker/docker-driver.ts';
-import type { DriverContext } from './driver.ts';
-import type { Driver } from './driver.ts';
+import type { Driver, DriverContext } from './driver.ts';
 import { ExternalDriver } from './external/external-driver.ts';
 import { ProcessDriver } from './process/process-driver.ts';
 import { SimulatedDriver } from './simulated/simulated-driver.ts';

@@ -32,7 +32,7 @@ const MARKERS: readonly Marker[] = [
   { phase: 'compile', holds: 'bytecode transform', pattern: /^Dynamo bytecode transform time/ },
   { phase: 'compile', holds: 'Compiling a graph', pattern: /^Compiling a graph/ },
   { phase: 'compile', holds: 'compiled graph', pattern: /^Directly load the compiled graph/ },
-  { phase: 'profile', holds: 'torch.compile t', pattern: /^torch\.compile tak?(?:es|ook)/ },
+  { phase: 'profile', holds: 'torch.compile t', pattern: /^torch\.compile (?:took|takes)/ },
   { phase: 'profile', holds: 'CUDA graph memory', pattern: /^Estimated CUDA graph memory/ },
   { phase: 'kv', holds: 'Available KV cache memory', pattern: /^Available KV cache memory/ },
   { phase: 'kv', holds: 'KV cache size', pattern: /^(?:GPU|CPU|\w+) KV cache size/ },
