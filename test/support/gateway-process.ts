@@ -42,7 +42,7 @@ export class GatewayProcess implements AsyncDisposable {
   constructor(folder: string, child: ChildProcess) {
     this.folder = folder;
     this.#child = child;
-    this.exit = once(child, 'exit').then(([code, signal]) => ({ code, signal }) as ProcessExit);
+    this.exit = once(child, 'exit').then(([code, signal]): ProcessExit => ({ code, signal }));
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
     });
@@ -96,15 +96,6 @@ export class GatewayProcess implements AsyncDisposable {
 
   async status(): Promise<Record<string, never>> {
     return (await fetch(`${this.url}/gateway/status`)).json() as Promise<Record<string, never>>;
-  }
-
-  post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
-    return fetch(this.url + path, {
-      method: 'POST',
-      ...init,
-      headers: { 'content-type': 'application/json', ...init.headers },
-      body: JSON.stringify(body),
-    });
   }
 
   signal(name: NodeJS.Signals): void {
