@@ -18,6 +18,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly folder: string;
   /** JSON lines of the log so far. */
   readonly lines: readonly string[];
+  /** How many waits the gateway's clock has armed. */
+  armedTimers(): number;
   /** `GET /gateway/status`. */
   status(): Promise<Record<string, never>>;
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
@@ -71,7 +73,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     ...options.env,
   };
   const real = createPlatform();
-  const platform = { ...real, clock: options.speed ? fasterClock(real.clock, options.speed) : real.clock, env };
+  const counted = countingClock(options.speed ? fasterClock(real.clock, options.speed) : real.clock);
+  const platform = { ...real, clock: counted.clock, env };
   const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
   const config = withOwnPorts(loaded.config);
@@ -95,6 +98,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     gateway,
     folder,
     lines,
+    armedTimers: counted.armed,
     status: async () =>
       (await fetch(`${url}/gateway/status`, { headers: authorization })).json() as Promise<Record<string, never>>,
     post: (path, body, init = {}) =>
@@ -122,5 +126,39 @@ function fasterClock(clock: Clock, speed: number): Clock {
     wall: () => clock.wall(),
     after: (delay, run) => clock.after(delay / speed, run),
     sleep: (delay, signal) => clock.sleep(delay / speed, signal),
+  };
+}
+
+function countingClock(clock: Clock): { readonly clock: Clock; readonly armed: () => number } {
+  const armed = new Set<object>();
+  return {
+    armed: () => armed.size,
+    clock: {
+      monotonic: () => clock.monotonic(),
+      wall: () => clock.wall(),
+      after: (delay, run) => {
+        const mark = {};
+        armed.add(mark);
+        const timer = clock.after(delay, () => {
+          armed.delete(mark);
+          run();
+        });
+        return {
+          [Symbol.dispose]: () => {
+            armed.delete(mark);
+            timer[Symbol.dispose]();
+          },
+        };
+      },
+      sleep: async (delay, signal) => {
+        const mark = {};
+        armed.add(mark);
+        try {
+          await clock.sleep(delay, signal);
+        } finally {
+          armed.delete(mark);
+        }
+      },
+    },
   };
 }
