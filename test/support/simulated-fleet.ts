@@ -12,6 +12,11 @@ export interface SimulatedModel {
   readonly keys?: readonly string[];
 }
 
+/** Below what the system gives out by itself. */
+const FIRST_PORT = 10_000;
+const PORT_RANGES = 100;
+const PORTS_EACH = 100;
+
 /** The engine computes as many sequences as any test has in flight, so that the gateway alone makes anybody wait. */
 const KEYS = ['max_num_seqs: 256', 'stop_timeout: 5s'];
 
@@ -26,7 +31,14 @@ export function simulatedYaml(models: readonly SimulatedModel[], more = ''): str
       ...[...own, ...keys].map((line) => `    ${line}`),
     ].join('\n');
   });
-  return `${more}\ndrivers: { default: process, process: { command: [simulated-vllm] } }\nmodels:\n${entries.join('\n')}`;
+  const drivers = `{ default: process, process: { command: [simulated-vllm], port_range: ${ownPorts()} } }`;
+  return `${more}\ndrivers: ${drivers}\nmodels:\n${entries.join('\n')}`;
+}
+
+/** Test files run side by side, each in a process of its own: their engines must not meet on one port. */
+function ownPorts(): string {
+  const first = FIRST_PORT + (process.pid % PORT_RANGES) * PORTS_EACH;
+  return `${first}-${first + PORTS_EACH - 1}`;
 }
 
 export function startFleet(
