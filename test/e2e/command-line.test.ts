@@ -128,17 +128,14 @@ describe('against a running gateway', () => {
     );
   });
 
-  it('a missing or wrong key, and an address without a gateway, are told in a sentence', async () => {
-    const [missing, wrong, nobody, strange] = await Promise.all([
-      remote(['load', 'quiet'], { env: { GATEWAY_ADMIN_KEY: '' } }),
+  it('a wrong key, and an address without a gateway, are told in a sentence', async () => {
+    const [wrong, nobody, strange] = await Promise.all([
       remote(['load', 'quiet'], { env: { GATEWAY_ADMIN_KEY: 'sk-wrong' } }),
       remote(['status', '--url', 'http://127.0.0.1:9']),
       remote(['status', '--url', 'ftp://somewhere']),
     ]);
-    for (const refused of [missing, wrong]) {
-      expect(refused).toMatchObject({ code: 1, stdout: '' });
-      expect(refused.stderr).toMatch(/\(invalid_api_key\)\nThe key of this command comes from GATEWAY_ADMIN_KEY\.\n$/);
-    }
+    expect(wrong).toMatchObject({ code: 1, stdout: '' });
+    expect(wrong.stderr).toMatch(/\(invalid_api_key\)\nThe key of this command comes from GATEWAY_ADMIN_KEY\.\n$/);
     expect(nobody).toMatchObject({ code: 1, stdout: '' });
     expect(nobody.stderr).toContain('No gateway answers at http://127.0.0.1:9');
     expect(strange.code).toBe(2);
@@ -195,15 +192,13 @@ describe('serve refuses', () => {
   it('bad usage, with 2', async () => {
     const runs = await Promise.all([
       runCommand(['lode', 'x']),
-      runCommand(['load']),
-      runCommand(['status', '--nope']),
       runCommand(['serve', '--log-level', 'loud']),
       runCommand(['serve'], { cwd: folder }),
     ]);
-    expect(runs.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2]);
-    expect(runs.map(({ stdout }) => stdout)).toEqual(['', '', '', '', '']);
+    expect(runs.map(({ code }) => code)).toEqual([2, 2, 2]);
+    expect(runs.map(({ stdout }) => stdout)).toEqual(['', '', '']);
     expect(runs[0]?.stderr).toContain('Did you mean one of load, logs?');
-    for (const way of ['ALLOWED_MODELS_JSON', '--config', 'gateway.yaml']) expect(runs[4]?.stderr).toContain(way);
+    for (const way of ['ALLOWED_MODELS_JSON', '--config', 'gateway.yaml']) expect(runs[2]?.stderr).toContain(way);
   });
 
   it('a port or a state_dir that another holds, with 3', async () => {

@@ -212,6 +212,22 @@ describe('with keys from the environment [item 141]', () => {
   });
 });
 
+it('a control listener of its own takes everything but health and status away from the clients’ [item 141]', async () => {
+  await using gateway = await startTestGateway({ yaml: gatewayYaml(models), server: '  admin_listen: 127.0.0.1:0\n' });
+  const statuses = async (url: string, paths: readonly string[]): Promise<number[]> =>
+    Promise.all(paths.map(async (path) => (await fetch(url + path)).status));
+  const shared = ['/healthz', '/readyz', '/gateway/status'];
+  const moved = ['/metrics', '/gateway/config', '/gateway/events?follow=false'];
+  const orders = '/gateway/models/private/unpin';
+  const control = gateway.adminUrl ?? '';
+  expect(await statuses(gateway.url, [...shared, '/v1/models'])).toEqual([200, 200, 200, 200]);
+  expect(await statuses(gateway.url, moved)).toEqual([404, 404, 404]);
+  expect(await statuses(control, [...shared, ...moved])).toEqual([200, 200, 200, 200, 200, 200]);
+  expect(await statuses(control, ['/v1/models'])).toEqual([404]);
+  expect((await fetch(gateway.url + orders, { method: 'POST' })).status).toBe(404);
+  expect((await fetch(control + orders, { method: 'POST' })).status).toBe(202);
+});
+
 describe('without keys on the loopback', () => {
   const evil = 'host: evil.example';
   const origin = 'http://app.example';

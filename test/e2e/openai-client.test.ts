@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gatewayYaml, QUICK } from '../support/gateway-yaml.ts';
 import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
-import { clientOf, openai, type Client } from '../support/openai-client.ts';
+import { clientOf, openai, refusalOf, type Client } from '../support/openai-client.ts';
 
 const CHAT = 'org/chat-8b';
 const hello = [{ role: 'user' as const, content: 'Hello nonce:h1' }];
@@ -19,6 +19,16 @@ beforeAll(async () => {
       short: { repo: 'org/short', request_defaults: { max_tokens: 3, ignore_eos: true }, env },
       embed: { repo: 'org/embed', extra_args: ['--runner', 'pooling'], aliases: ['text-embedding-3-small'], env },
       whisper: { repo: 'org/whisper', env: { ...env, FAKE_VLLM_TASK: 'transcription' } },
+      slow: {
+        repo: 'org/slow',
+        keepalive: { after: '200ms', every: '200ms' },
+        env: { ...env, FAKE_VLLM_START_MS: '1500' },
+      },
+      broken: {
+        repo: 'org/broken',
+        keepalive: { after: '100ms', every: '100ms' },
+        env: { ...env, FAKE_VLLM_START_MS: '1000', FAKE_VLLM_FAULT: 'oom_at_start' },
+      },
       voice: { repo: 'org/voice', env: { ...env, FAKE_VLLM_TASK: 'speech' } },
     }),
   });
@@ -93,6 +103,27 @@ describe('chat', () => {
     expect(byDefault.usage?.completion_tokens).toBe(3);
     const asked = await client.chat.completions.create({ model: 'short', messages: hello, max_tokens: 5 });
     expect(asked.usage?.completion_tokens).toBe(5);
+  });
+});
+
+describe('a stream that waits for its model', () => {
+  it('is kept alive with comments, which the client skips', async () => {
+    const ask = { model: 'slow', messages: hello, stream: true as const };
+    const response = await client.chat.completions.create(ask).asResponse();
+    expect(response.headers.get('x-vgw-model')).toBe('slow');
+    const text = await response.text();
+    expect(text.slice(0, text.indexOf('data: ')).match(/^: /gm)?.length).toBeGreaterThanOrEqual(2);
+    expect(text.trimEnd().split('\n').at(-1)).toBe('data: [DONE]');
+    await gateway.post('/gateway/models/slow/unload?wait=true', '');
+    const chunks = await collect(await client.chat.completions.create(ask));
+    expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toContain('nonce:h1');
+  });
+
+  it('that does not start raises an error that says why', async () => {
+    const stream = await client.chat.completions.create({ model: 'broken', messages: hello, stream: true });
+    const refusal = await refusalOf(collect(stream));
+    expect(refusal).toBeInstanceOf(openai.APIError);
+    expect(refusal).toMatchObject({ code: 'model_start_failed', error: { cause: 'out_of_memory' } });
   });
 });
 

@@ -14,6 +14,8 @@ import { builtProgram } from './built-program.ts';
 export interface TestGateway extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
+  /** Of `server.admin_listen`; null without one. */
+  readonly adminUrl: string | null;
   readonly gateway: Gateway;
   readonly folder: string;
   /** JSON lines of the log so far. */
@@ -89,12 +91,13 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     processMetrics: false,
   });
   const gateway = await createGateway({ config, platform, telemetry, version: '0.0.0-test', pid: process.pid });
-  const { listen } = await gateway.start();
+  const { listen, adminListen } = await gateway.start();
   const url = `http://127.0.0.1:${listen.port}`;
   const authorization = options.adminKey === undefined ? {} : { authorization: `Bearer ${options.adminKey}` };
   return {
     url,
     port: listen.port,
+    adminUrl: adminListen && `http://127.0.0.1:${adminListen.port}`,
     gateway,
     folder,
     lines,
