@@ -125,6 +125,7 @@ class WiredGateway implements Gateway {
   async start(): Promise<{ listen: ListenAddress; adminListen: ListenAddress | null }> {
     const { config, controller, runtimes, platform, telemetry, stateDir, proxy, admin } = this.#parts;
     const { listen, adminListen } = config.server;
+    controller.post({ kind: 'adoption.begun' });
     const bound = await proxy.listen(listen);
     const boundAdmin = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
     await reconcile({ controller, runtimes, platform, log: telemetry.log });

@@ -17,6 +17,7 @@ export interface ReconcileContext {
   readonly log: Logger;
 }
 
+/** Ends the adoption that was begun before the first request could arrive. */
 export async function reconcile(context: ReconcileContext): Promise<void> {
   const { controller, runtimes, log } = context;
   for (const driver of runtimes.drivers) {
@@ -28,6 +29,7 @@ export async function reconcile(context: ReconcileContext): Promise<void> {
       log.error({ err: error, driver: driver.kind }, 'what an earlier run left cannot be listed; it is not adopted');
     }
   }
+  controller.post({ kind: 'adoption.ended' });
 }
 
 async function ask({ runtimes, platform }: ReconcileContext, seen: FoundReplica): Promise<FoundReplica> {

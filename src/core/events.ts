@@ -75,7 +75,11 @@ export type FleetEvent =
   /** It could not be verified gone: its bytes stay promised and its devices take no start. */
   | { readonly kind: 'replica.stop_failed'; readonly replica: ReplicaRef; readonly detail: string }
   | { readonly kind: 'replica.checked'; readonly replica: ReplicaRef; readonly report: HealthReport }
+  /** Before the first request may arrive: tickets wait, nothing is started, until what an earlier run left is known … */
+  | { readonly kind: 'adoption.begun' }
   | { readonly kind: 'replica.found'; readonly found: FoundReplica }
+  /** … and all of it was told, or could not be listed. */
+  | { readonly kind: 'adoption.ended' }
   | { readonly kind: 'device.observed'; readonly id: string; readonly totalBytes: Bytes; readonly foreignBytes: Bytes }
   | { readonly kind: 'model.load'; readonly model: string }
   | { readonly kind: 'model.unload'; readonly model: string; readonly reason: Extract<StopReason, 'unload' | 'reload'> }

@@ -65,6 +65,7 @@ export function emptyFleet(settings: FleetSettings, now: Milliseconds): FleetSta
       fences: 0,
       staleResults: 0,
     },
+    adopting: false,
     shutdown: null,
   };
 }

@@ -183,6 +183,8 @@ export interface FleetState {
   readonly deadlines: Deadlines;
   readonly retries: RetryWindow;
   readonly counters: FleetCounters;
+  /** What an earlier run left is still being looked for: until then nothing is started, or it might run twice. */
+  adopting: boolean;
   shutdown: { readonly keep: boolean; readonly deadline: Milliseconds; done: boolean } | null;
 }
 

@@ -6,7 +6,7 @@ import { patienceOver, queueTimeOut, ticketAbandoned, ticketArrived } from './ad
 import { leaseReleased, leaseReturned, retryAsked } from './admission/lease.ts';
 import type { FleetEffect } from './effects.ts';
 import type { FleetEvent } from './events.ts';
-import { found } from './lifecycle/adopt.ts';
+import { endAdoption, found } from './lifecycle/adopt.ts';
 import { load, pin, replaceSettings, unload } from './lifecycle/commands.ts';
 import { exited } from './lifecycle/exit.ts';
 import { idleTimeOut } from './lifecycle/idle.ts';
@@ -58,8 +58,13 @@ function apply(run: Run, event: FleetEvent): void {
       return beginShutdown(run, event.keep, event.deadline);
     case 'time.passed':
       return timePassed(run);
+    case 'adoption.begun':
+      run.state.adopting = true;
+      return;
     case 'replica.found':
       return found(run, event.found);
+    case 'adoption.ended':
+      return endAdoption(run);
     default:
       return applyToReplica(run, event);
   }

@@ -79,7 +79,8 @@ function queue(state: FleetState, model: Model, report: Report): void {
 /** A ticket never waits for a thing that nobody is going to do. */
 function somethingIsComing(state: FleetState, model: Model, report: Report): void {
   if (model.queue.size === 0) return;
-  const coming = model.current !== null || state.unplaced.has(model.name) || model.backoff.until !== null;
+  const coming =
+    state.adopting || model.current !== null || state.unplaced.has(model.name) || model.backoff.until !== null;
   report('I-30', coming, () => `${model.queue.size} tickets of ${model.name} wait and nothing is coming`);
 }
 

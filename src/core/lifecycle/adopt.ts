@@ -7,7 +7,7 @@ import { syncClocks } from './clocks.ts';
 import { blank } from './start.ts';
 import { gateIsFree, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
-import { forgetPlace } from './scaling.ts';
+import { forgetPlace, isWanted } from './scaling.ts';
 
 const STOP_TIMEOUT_UNKNOWN = 30_000;
 
@@ -53,6 +53,15 @@ export function found(run: Run, seen: FoundReplica): void {
   state.deadlines.set(`stall:${replica.id}`, now + model.settings.startStallTimeout);
   syncClocks(run, model);
   run.effects.push({ kind: 'replica.adopt', replica: refOf(replica), model: model.name, endpoint: seen.endpoint });
+}
+
+/** Who asked for a model meanwhile, and got none of those that were found, gets a start now. */
+export function endAdoption(run: Run): void {
+  const { state } = run;
+  state.adopting = false;
+  for (const model of state.models.values()) {
+    if (model.current === null && isWanted(model)) state.orphaned.add(model.name);
+  }
 }
 
 function whyNot(run: Run, seen: FoundReplica): string | null {

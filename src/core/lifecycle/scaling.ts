@@ -23,7 +23,7 @@ export function isWanted(model: Model): boolean {
 /** Finds a place for a model that has none, or notes that it waits for one, or refuses its tickets. */
 export function place(run: Run, model: Model): void {
   const { state, now } = run;
-  if (model.current !== null || state.shutdown) return;
+  if (model.current !== null || state.shutdown || state.adopting) return;
   const unstartable = unstartableError(model);
   if (unstartable) {
     forgetPlace(run, model);

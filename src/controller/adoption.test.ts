@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import {
+  createScriptedFleet,
+  fleetSettings,
+  modelSettings,
+  RecordingSink,
+  silentLog,
+  type ScriptedFleet,
+} from '../../test/support/scripted-fleet.ts';
+import type { FoundReplica } from '../core/events.ts';
+import { GIB } from '../units.ts';
+import { Commands } from './commands.ts';
+import { reconcile } from './reconcile.ts';
+
+const left: FoundReplica = {
+  id: 'a-0000aa',
+  generation: 7,
+  model: 'a',
+  specHash: 'spec-a',
+  reservations: new Map([['gpu-0', 20 * GIB]]),
+  port: 20_050,
+  endpoint: { origin: 'http://127.0.0.1:20050', pathPrefix: '', pid: 4_242, container: null },
+  usable: true,
+  ageMs: 1_000,
+};
+
+const ask = (id: string, model = 'a') => ({ id, model, keyId: 'anonymous', stream: false, patience: null });
+
+function lookAround({ controller, runtimes, platform }: ScriptedFleet): Promise<void> {
+  controller.post({ kind: 'adoption.begun' });
+  return reconcile({ controller, runtimes, platform, log: silentLog });
+}
+
+describe('a request that arrives while the gateway still looks for what an earlier run left', () => {
+  it('waits for the adoption instead of starting a second engine', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    fleet.driver.found = [left];
+    const looking = lookAround(fleet);
+    const sink = new RecordingSink();
+    fleet.controller.desk.acquire(ask('1'), sink);
+    await looking;
+    await fleet.flush();
+    expect(fleet.driver.launches).toEqual([]);
+    expect(fleet.driver.stops).toEqual([]);
+    expect(sink.leases.map((lease) => lease.replicaId)).toEqual(['a-0000aa']);
+  });
+
+  it('starts its model when nothing was found', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    const looking = lookAround(fleet);
+    const sink = new RecordingSink();
+    fleet.controller.desk.acquire(ask('1'), sink);
+    await looking;
+    await fleet.flush();
+    expect(fleet.driver.launches).toHaveLength(1);
+    expect(sink.leases).toHaveLength(1);
+  });
+
+  it('starts its model when the search fails', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    fleet.driver.list = async () => {
+      throw new Error('input/output error');
+    };
+    const looking = lookAround(fleet);
+    fleet.controller.desk.acquire(ask('1'), new RecordingSink());
+    await looking;
+    await fleet.flush();
+    expect(fleet.driver.launches).toHaveLength(1);
+  });
+
+  it('may be a command of an operator: it is obeyed afterwards', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    const looking = lookAround(fleet);
+    const loading = commands.load('a', { wait: true, signal: new AbortController().signal });
+    expect(await commands.load('a', { wait: false, signal: new AbortController().signal })).toMatchObject({ ok: true });
+    await looking;
+    expect(await loading).toEqual({ ok: true, state: 'ready' });
+    expect(fleet.driver.launches).toHaveLength(1);
+  });
+});
