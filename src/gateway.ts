@@ -37,6 +37,9 @@ export interface Gateway {
 /** What a verified stop of the engines may take beyond the drain itself. */
 const STOP_MARGIN: Milliseconds = 2 * SECOND;
 
+/** What is written may take this long to be read. */
+const FLUSH_LIMIT: Milliseconds = 2 * SECOND;
+
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const stateDir = await openStateDir(options.platform, options.config.server.stateDir, options.pid);
   try {
@@ -155,11 +158,12 @@ class WiredGateway implements Gateway {
   }
 
   async #drain(): Promise<'clean' | 'cut'> {
-    const { config, controller, proxy, platform } = this.#parts;
+    const { config, controller, admin, proxy, platform } = this.#parts;
     const limit = config.server.shutdownTimeout;
     const deadline = controller.now + limit;
     controller.post({ kind: 'shutdown.begun', keep: this.#keepsEngines, deadline });
-    const listenerDrained = proxy.drain(limit);
+    // Still listening: who comes now is told to come again, and who asks whether it is ready is told why not.
+    proxy.refuseNew();
     let cut = false;
     const noticing = platform.clock.after(limit, () => {
       cut = controller.state.leases.size > 0 || controller.state.tickets.size > 0;
@@ -173,7 +177,9 @@ class WiredGateway implements Gateway {
     const ended = await Promise.race([controller.shutdownDone.then(() => 'done' as const), gaveUp]);
     giveUp.abort();
     noticing[Symbol.dispose]();
-    await listenerDrained;
+    // Whoever watches has seen it to the end. Their answers have no end of their own that could be waited for.
+    admin.close();
+    await proxy.drain(FLUSH_LIMIT);
     await this.close();
     return cut || ended === 'late' ? 'cut' : 'clean';
   }

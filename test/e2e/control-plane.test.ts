@@ -339,6 +339,21 @@ describe('the list of models', () => {
   });
 });
 
+it('who watches sees a drain to its end, and does not hold it up', async () => {
+  const env = { ...QUICK, FAKE_VLLM_LOG_EVERY_MS: '20' };
+  await using draining = await startTestGateway({ yaml: gatewayYaml({ a: { repo: 'org/a', env } }) });
+  await draining.post('/gateway/models/a/load?wait=true', '');
+  const { models } = statusAnswer.parse(await draining.status());
+  const events = await fetch(`${draining.url}/gateway/events`);
+  const logs = await fetch(`${draining.url}/gateway/replicas/${models['a']?.replicas[0]}/logs?follow=true`);
+  const [watched, followed] = [events.text(), logs.text()];
+  expect(await draining.gateway.drain()).toBe('clean');
+  const kinds = [...(await watched).matchAll(/"kind":"([\w.]+)"/g)].map(([, kind]) => kind);
+  expect(kinds[0]).toBe('gateway.draining');
+  expect(kinds.at(-1)).toBe('replica.gone');
+  expect(await followed).toContain('simulated line');
+});
+
 it('pins survive a restart, and always_on models are loaded at the start [item 85]', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'vgw-pins-'));
   const yaml = gatewayYaml({
