@@ -71,6 +71,10 @@ export class Listener implements Ticking {
     });
   }
 
+  closeIdle(): void {
+    this.server.closeIdleConnections();
+  }
+
   closeAll(): void {
     this.server.closeAllConnections();
     for (const socket of [...this.connections.keys()]) socket.destroy();

@@ -29,6 +29,8 @@ export interface Proxy {
   listen(address: Address): Promise<{ readonly port: number }>;
   /** A listener for the control plane alone, with the same limits. */
   listenControl(address: Address, control: ControlPaths): Promise<{ readonly port: number }>;
+  /** From now on every new request is told `shutting_down`, and no connection is kept alive. Still listens: to say so. */
+  refuseNew(): void;
   /**
    * No new connections, none kept alive; resolves when the last is closed, at the latest after `limit`, when those left
    * are cut.
@@ -78,6 +80,11 @@ class DataPlane implements Proxy {
     const listener = new Listener(this.world, new Front(this.world, isLoopbackHost(address.host), control));
     this.listeners.push(listener);
     return listener.listen(address);
+  }
+
+  refuseNew(): void {
+    this.world.draining = true;
+    for (const listener of this.listeners) listener.closeIdle();
   }
 
   async drain(limit: Milliseconds): Promise<void> {

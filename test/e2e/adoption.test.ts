@@ -72,12 +72,9 @@ it('each engine of a killed gateway is adopted or ended for its own reason, and 
     return ['changed', 'removed', 'headless'].every((model) => !left.includes(id(model)));
   });
   const leaders = (await enginesOf(first.gatewayId ?? '')).filter((one) => one.leads).map(({ replica }) => replica);
-  expect(leaders.toSorted()).toEqual(Object.values(served).toSorted());
-  expect(
-    recordsIn(second.stateDir)
-      .map((one) => one.id)
-      .toSorted(),
-  ).toEqual(leaders.toSorted());
+  expect(new Set(leaders)).toEqual(new Set(Object.values(served)));
+  expect(leaders).toHaveLength(models.length);
+  expect(new Set(recordsIn(second.stateDir).map((one) => one.id))).toEqual(new Set(leaders));
   expect(recordOf(second.stateDir, 'intent').pid).not.toBeNull();
 });
 
