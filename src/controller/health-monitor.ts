@@ -36,6 +36,8 @@ export class HealthMonitor {
   readonly #options: HealthMonitorOptions;
   readonly #watched = new Map<string, Watched>();
   #timer: Disposable | null = null;
+  /** A round is under way; it arms the next one. */
+  #looking = false;
 
   constructor(options: HealthMonitorOptions) {
     this.#options = options;
@@ -48,7 +50,7 @@ export class HealthMonitor {
 
   unwatch(replicaId: string): void {
     this.#watched.delete(replicaId);
-    if (this.#watched.size === 0) this.close();
+    if (this.#watched.size === 0) this.#rest();
   }
 
   /** True when its token counters moved in the last two rounds. */
@@ -58,19 +60,29 @@ export class HealthMonitor {
   }
 
   close(): void {
+    this.#watched.clear();
+    this.#rest();
+  }
+
+  #rest(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
   }
 
   #arm(): void {
-    if (this.#timer) return;
+    if (this.#timer || this.#looking) return;
     const { clock, random } = this.#options.platform;
     this.#timer = clock.after(HEALTH_EVERY * (0.9 + random.next() / 5), () => void this.#round());
   }
 
   async #round(): Promise<void> {
-    await Promise.all([...this.#watched.values()].map((watched) => this.#look(watched)));
     this.#timer = null;
+    this.#looking = true;
+    try {
+      await Promise.all([...this.#watched.values()].map((watched) => this.#look(watched)));
+    } finally {
+      this.#looking = false;
+    }
     if (this.#watched.size > 0) this.#arm();
   }
 
