@@ -30,6 +30,16 @@ describe('files', () => {
     expect(await files.readText(path)).toBe('');
   });
 
+  it('lets one of many create a file, whole, and leaves no temporary file', async () => {
+    const path = join(folder, 'lock');
+    const texts = Array.from({ length: 20 }, (_, index) => `${index}`.repeat(1_000));
+    const made = await Promise.all(texts.map((text) => files.createExclusive(path, text)));
+    expect(made.filter(Boolean)).toHaveLength(1);
+    expect(await files.readText(path)).toBe(texts[made.indexOf(true)]);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(await files.list(folder)).toEqual(['lock']);
+  });
+
   it('writes with the asked mode and leaves no temporary file', async () => {
     await files.writeAtomic(join(folder, 'secret'), 'x', 0o600);
     await files.writeAtomic(join(folder, 'secret'), 'y', 0o600);

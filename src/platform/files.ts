@@ -44,21 +44,30 @@ export const systemFiles: Files = {
   },
 
   async writeAtomic(path, text, mode = DEFAULT_FILE_MODE) {
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+    const temporary = temporaryOf(path);
     try {
-      const file = await fs.open(temporary, 'wx', mode);
-      try {
-        await file.writeFile(text, 'utf8');
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      await writeNew(temporary, text, mode);
       await fs.rename(temporary, path);
     } catch (error) {
       await fs.rm(temporary, { force: true });
       throw error;
     }
     await syncFolder(dirname(path));
+  },
+
+  async createExclusive(path, text, mode = DEFAULT_FILE_MODE) {
+    const temporary = temporaryOf(path);
+    try {
+      await writeNew(temporary, text, mode);
+      await linkOrCopy(temporary, path);
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false;
+      throw error;
+    } finally {
+      await fs.rm(temporary, { force: true });
+    }
+    await syncFolder(dirname(path));
+    return true;
   },
 
   async remove(path) {
@@ -160,6 +169,32 @@ function copyRest(source: number, target: number, block: Buffer, from: number): 
 function writeAll(target: number, block: Buffer, length: number, at: number): void {
   let written = 0;
   while (written < length) written += writeSync(target, block, written, length - written, at + written);
+}
+
+function temporaryOf(path: string): string {
+  return `${path}.${randomBytes(6).toString('hex')}.tmp`;
+}
+
+async function writeNew(path: string, text: string, mode: number): Promise<void> {
+  const file = await fs.open(path, 'wx', mode);
+  try {
+    await file.writeFile(text, 'utf8');
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
+/** Some shared file systems know no hard links: there a reader may see the beginning of the text. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await fs.link(from, to);
+  } catch (error) {
+    if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
+    await fs.copyFile(from, to, constants.COPYFILE_EXCL);
+  }
 }
 
 async function syncFolder(path: string): Promise<void> {

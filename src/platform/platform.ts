@@ -36,6 +36,8 @@ export interface Files {
   readBytes(path: string, offset: number, length: number): Promise<Uint8Array>;
   /** Old or new content, never a mixture: temporary file, fsync, rename, fsync of the folder. */
   writeAtomic(path: string, text: string, mode?: number): Promise<void>;
+  /** As `writeAtomic`, but only where nothing is: false, and no change, when the path exists. One of many at once gets true. */
+  createExclusive(path: string, text: string, mode?: number): Promise<boolean>;
   remove(path: string): Promise<void>;
   makeFolder(path: string, mode?: number): Promise<void>;
   /** Names in a folder, sorted; empty when the folder is absent. */

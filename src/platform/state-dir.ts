@@ -1,6 +1,6 @@
 /** What the gateway keeps between runs in `state_dir`: who it is, what is pinned, and the lock against a second gateway. */
 import { join } from 'node:path';
-import type { Platform } from './platform.ts';
+import type { Files, Platform } from './platform.ts';
 
 /** Another gateway holds the folder: exit code 3. */
 export class StateDirHeld extends Error {
@@ -22,6 +22,9 @@ export interface StateDir {
   release(): Promise<void>;
 }
 
+/** Each attempt that fails means that another gateway came first, which the next one sees. */
+const LOCK_ATTEMPTS = 8;
+
 interface Lock {
   readonly pid: number;
   readonly startTime: number;
@@ -37,12 +40,14 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
   const gatewayId = known !== undefined && /^[0-9a-f]{12}$/.test(known) ? known : platform.random.hex(12);
   if (gatewayId !== known) await files.writeAtomic(idPath, `${gatewayId}\n`);
   const pinsPath = join(folder, 'pins.json');
+  const pins = new LatestText(files, pinsPath);
   return {
     folder,
     gatewayId,
     readPins: async () => parsePins(await files.readText(pinsPath)),
-    writePins: (models) => files.writeAtomic(pinsPath, `${JSON.stringify(models)}\n`),
+    writePins: (models) => pins.write(`${JSON.stringify(models)}\n`),
     release: async () => {
+      await pins.written;
       const held = parseLock(await files.readText(lockPath));
       if (held?.pid === pid) await files.remove(lockPath);
     },
@@ -51,14 +56,73 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
 
 /** A lock of a process that is gone (or whose pid is another process by now) is taken over. */
 async function takeLock(platform: Platform, folder: string, path: string, pid: number): Promise<void> {
-  const held = parseLock(await platform.files.readText(path));
-  if (held && held.pid !== pid) {
-    const facts = await platform.subprocess.inspect(held.pid);
-    if (facts && facts.startTime === held.startTime && facts.state !== 'Z') throw new StateDirHeld(folder, held.pid);
-  }
-  const own = await platform.subprocess.inspect(pid);
+  const { files, subprocess } = platform;
+  const own = await subprocess.inspect(pid);
   const lock: Lock = { pid, startTime: own?.startTime ?? 0 };
-  await platform.files.writeAtomic(path, `${JSON.stringify(lock)}\n`);
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt += 1) {
+    const text = await files.readText(path);
+    const held = parseLock(text);
+    if (held && held.pid !== pid) {
+      const facts = await subprocess.inspect(held.pid);
+      if (facts && facts.startTime === held.startTime && facts.state !== 'Z') throw new StateDirHeld(folder, held.pid);
+    }
+    if (text !== undefined) await putAside(files, path, text);
+    if (await files.createExclusive(path, `${JSON.stringify(lock)}\n`)) return;
+  }
+  throw new Error(`the lock ${path} cannot be taken: others take it again and again`);
+}
+
+/** Others may take over the same stale lock: whoever moved a new one away by mistake puts it back. */
+async function putAside(files: Files, path: string, stale: string): Promise<void> {
+  const aside = `${path}.stale`;
+  try {
+    await files.rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const moved = await files.readText(aside);
+  if (moved !== undefined && moved !== stale) await files.createExclusive(path, moved);
+  await files.remove(aside);
+}
+
+/** Writes one at a time; a text that is replaced before its turn is never written. */
+class LatestText {
+  readonly #files: Files;
+  readonly #path: string;
+  #next: string | null = null;
+  #writing: Promise<void> | null = null;
+
+  constructor(files: Files, path: string) {
+    this.#files = files;
+    this.#path = path;
+  }
+
+  /** Resolves when what was asked last is on disk, or could not be written, as `write` told. */
+  get written(): Promise<void> {
+    return this.#writing?.catch(() => undefined) ?? Promise.resolve();
+  }
+
+  write(text: string): Promise<void> {
+    this.#next = text;
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = null;
+    });
+    return this.#writing;
+  }
+
+  async #writeAll(): Promise<void> {
+    // What is asked for in the same moment is one change: half of it is never on disk.
+    await Promise.resolve();
+    for (let text = this.#next; text !== null; text = this.#next) {
+      this.#next = null;
+      try {
+        await this.#files.writeAtomic(this.#path, text);
+      } catch (error) {
+        if (this.#next === null) throw error;
+      }
+    }
+  }
 }
 
 function parseLock(text: string | undefined): Lock | undefined {

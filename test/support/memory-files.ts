@@ -39,6 +39,12 @@ export class MemoryFiles implements Files {
     this.#files.set(path, { bytes: new TextEncoder().encode(text), mode, modifiedAt: this.#clock.wall() });
   }
 
+  async createExclusive(path: string, text: string, mode?: number): Promise<boolean> {
+    if (this.#files.has(path)) return false;
+    await this.writeAtomic(path, text, mode);
+    return true;
+  }
+
   async remove(path: string): Promise<void> {
     this.#files.delete(path);
   }
