@@ -47,10 +47,12 @@ export class Commands implements FleetControl {
   }
 
   async unload(model: string, options: CommandOptions): Promise<CommandResult> {
-    const before = this.#controller.state.models.get(model)?.current ?? null;
+    const { replicas } = this.#controller.state;
+    // Those that an earlier word or the idle clock has sent away already are waited for as well.
+    const leaving = [...replicas.values()].filter((replica) => replica.model === model).map(({ id }) => id);
     this.#controller.post({ kind: 'model.unload', model, reason: 'unload' });
     return this.#until(model, options, (): CommandResult | null => {
-      if (before !== null && this.#controller.state.replicas.has(before)) return null;
+      if (leaving.some((id) => replicas.has(id))) return null;
       return { ok: true, state: this.#controller.modelState(model) ?? 'cold' };
     });
   }

@@ -208,6 +208,32 @@ describe('commands', () => {
     expect(fleet.controller.state.replicas.size).toBe(0);
   });
 
+  it('unload with wait answers everybody when the engine is gone, not only the first [item 76]', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.engineAnswers();
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    const options = { wait: true, signal: new AbortController().signal };
+    await commands.load('a', options);
+    let gone = (): void => undefined;
+    fleet.driver.stopping = () =>
+      new Promise((resolve) => {
+        gone = resolve;
+      });
+    const left: number[] = [];
+    const unloads = [1, 2].map(async () => {
+      const result = await commands.unload('a', options);
+      left.push(fleet.controller.state.replicas.size);
+      return result;
+    });
+    await fleet.flush();
+    expect(left).toEqual([]);
+    expect(await commands.unload('a', { ...options, wait: false })).toEqual({ ok: true, state: 'cold' });
+    gone();
+    const done = { ok: true, state: 'cold' };
+    expect(await Promise.all(unloads)).toEqual([done, done]);
+    expect(left).toEqual([0, 0]);
+  });
+
   it('pin loads, writes the pin down and keeps the model from idling [item 85]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a', { inactivityTimeout: 60 * SECOND })]));
     fleet.engineAnswers();
