@@ -54,7 +54,7 @@ describe("the original's files", () => {
     });
   });
 
-  it('[S18] loads its models.yaml under its environment, and everything in it keeps its meaning [items 1, 34, 35]', async () => {
+  it('[S18] loads its models.yaml under its environment, and everything in it keeps its meaning [item 1]', async () => {
     const { config, problems } = await load(undefined, {
       env: originalEnvironment,
       files: { '/app/config/models.yaml': fixture('models.yaml') },

@@ -42,7 +42,7 @@ describe('the gate', () => {
     expect(fleet.controller.desk.size).toBe(0);
   });
 
-  it('starts a cold model once for any number of askers and grants them all when it is ready [items 46, 59]', async () => {
+  it('starts a cold model once for any number of askers and grants them all when it is ready [item 59]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
     const sinks = Array.from({ length: 40 }, () => new RecordingSink());
     for (const [index, sink] of sinks.entries())
@@ -86,7 +86,7 @@ describe('the gate', () => {
 });
 
 describe('a start', () => {
-  it('that the driver refuses fails all who wait with the cause [items 53, 66]', async () => {
+  it('that the driver refuses fails all who wait with the cause [item 66]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
     fleet.driver.failLaunch = new LaunchError('bad_arguments', 'the command vllm does not exist.');
     const sink = new RecordingSink();
@@ -305,7 +305,7 @@ describe('what an earlier run left', () => {
 });
 
 describe('a ready replica', () => {
-  it('that refuses three health checks in a row is ended and its waiting work restarts it [item 55]', async () => {
+  it('that refuses three health checks in a row is ended and its waiting work restarts it [item 71]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
     await warm(fleet);
     fleet.platform.http.answer = () => {
@@ -319,7 +319,7 @@ describe('a ready replica', () => {
     expect(fleet.controller.modelState('a')).toBe('cold');
   });
 
-  it('that hangs with work in hand is ended after the stall time, and its leases are cut [item 55]', async () => {
+  it('that hangs with work in hand is ended after the stall time, and its leases are cut [item 71]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a', { stallTimeout: 20 * SECOND })]));
     await warm(fleet);
     const sink = new RecordingSink();
