@@ -105,6 +105,7 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   private wasSent = false;
   private reused = false;
   private answered = false;
+  private headSeen = false;
   private resumeReading: (() => void) | null = null;
 
   constructor(connection: Connection, listener: UpstreamListener) {
@@ -142,6 +143,7 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
       this.listener.interim(status);
       return true;
     }
+    this.headSeen = true;
     this.resumeReading = resume;
     return this.listener.head(status, raw);
   }
@@ -168,14 +170,17 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
 
   private classify(error: Error): UpstreamFailure {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-    const kind = isProtocolError(code, error.message) ? 'protocol' : this.wasSent ? 'lost' : 'unreachable';
+    // A length that does not fit, told before the head was read, is a head that contradicts itself.
+    const contradiction = !this.headSeen && code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH';
+    const kind = contradiction || isProtocolError(error, code) ? 'protocol' : this.wasSent ? 'lost' : 'unreachable';
     return { kind, reused: this.reused, answered: this.answered, detail: `${code} ${error.message}`.trim() };
   }
 }
 
 /** undici reports some answers that are not HTTP (an interim 100, an upgrade nobody asked for) as socket errors with these texts. */
-function isProtocolError(code: string, message: string): boolean {
-  if (code.startsWith('HPE_')) return code !== 'HPE_INVALID_EOF_STATE';
+function isProtocolError({ name, message }: Error, code: string): boolean {
+  // The end of the connection in the middle of an answer is a loss, whatever the parser calls it.
+  if (name === 'HTTPParserError') return !message.includes('EOF');
   if (code === 'UND_ERR_SOCKET') return message === 'bad response' || message === 'bad upgrade';
   return code === 'UND_ERR_HEADERS_OVERFLOW' || code === 'ERR_ASSERTION' || code === 'UND_ERR_INVALID_ARG';
 }

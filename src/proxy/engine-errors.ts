@@ -57,7 +57,7 @@ function messageOf(document: Json | undefined, inner: Json | undefined, body: Bu
 export function renameInError(body: Buffer, served: string, asked: string): Buffer {
   if (served === asked || !body.includes(served)) return body;
   const pattern = new RegExp(
-    `(?<![\\w./:@-])${served.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')}(?![\\w/:@-]|\\.\\w)`,
+    `(?<![\\w./:@-])${served.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')}(?![\\w/@-]|[.:]\\w)`,
     'g',
   );
   const name = JSON.stringify(asked).slice(1, -1);

@@ -118,6 +118,7 @@ export class FakeGate implements Gate {
   wait(ask: Ask, sink: TicketSink): Ticket {
     const waiting: Waiting = { ask, sink, abandoned: false, over: false };
     this.waiting.push(waiting);
+    this.#changed();
     return {
       kind: 'ticket',
       id: ask.id,
