@@ -177,6 +177,23 @@ describe('errors come in the shape of the Messages API', () => {
   });
 });
 
+it('a key is taken in either form of the client, and a wrong one refused in its shape', async () => {
+  await using guarded = await startTestGateway({
+    yaml: gatewayYaml({ chat: { repo: 'org/chat', env: QUICK } }),
+    env: { GATEWAY_API_KEYS: 'sk-right' },
+  });
+  const baseURL = guarded.url;
+  for (const credential of [{ apiKey: 'sk-right' }, { apiKey: null, authToken: 'sk-right' }]) {
+    const answer = await clientOf({ baseURL, ...credential }).messages.create({ model: 'chat', ...ask });
+    expect(answer.model).toBe('chat');
+  }
+  const refusal = await refusalOf(clientOf({ baseURL, apiKey: 'sk-wrong' }).messages.create({ model: 'chat', ...ask }));
+  expect(refusal).toBeInstanceOf(Anthropic.AuthenticationError);
+  expect(refusal).toMatchObject({
+    error: { type: 'error', error: { type: 'authentication_error', code: 'invalid_api_key' } },
+  });
+});
+
 describe('while a cold model starts', () => {
   it('the stream is kept alive with pings, which the client skips', async () => {
     const response = await client.messages.create({ model: 'slow', ...ask, stream: true }).asResponse();

@@ -35,6 +35,7 @@ beforeAll(async () => {
         },
       },
     ),
+    server: '  max_body_size: 2MiB\n',
     adminKey: 'sk-owner',
   });
   client = clientOf(gateway, { apiKey: 'sk-all' });
@@ -98,6 +99,19 @@ describe('each class of errors is raised [item 51]', () => {
     const route = await refusalOf(client.post('/fine_tuning/jobs', { body: { model: 'chat' } }));
     expect(route).toBeInstanceOf(openai.NotFoundError);
     expect(route).toMatchObject({ code: 'route_not_found' });
+  });
+
+  it('APIError with 413, for a body that is too large, however much of it was sent', async () => {
+    const long = [{ role: 'user' as const, content: 'x'.repeat(12 * 2 ** 20) }];
+    const file = await openai.toFile(Buffer.alloc(12 * 2 ** 20), 'long.wav');
+    for (const call of [
+      client.chat.completions.create({ model: 'chat', messages: long }),
+      client.audio.transcriptions.create({ model: 'chat', file }),
+    ]) {
+      const refusal = await refusalOf(call);
+      expect(refusal).toBeInstanceOf(openai.APIError);
+      expect(refusal).toMatchObject({ status: 413, code: 'request_too_large', type: 'invalid_request_error' });
+    }
   });
 
   it('RateLimitError, when the queue of the model is full', async () => {
