@@ -6,7 +6,7 @@ import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { renderProblem } from '../../src/config/problems.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
-import type { Clock } from '../../src/platform/platform.ts';
+import type { Clock, Platform } from '../../src/platform/platform.ts';
 import { createPlatform } from '../../src/platform/system.ts';
 import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
 import { builtProgram } from './built-program.ts';
@@ -39,6 +39,8 @@ export interface TestGatewayOptions {
   readonly recount?: boolean;
   /** The gateway's clock runs so many times faster than the engines': for limits of whole minutes. */
   readonly speed?: number;
+  /** Changes the machine under the gateway: a system that is slow, or refuses. */
+  readonly platform?: (real: Platform) => Platform;
   /** Sent by `status()` and `post()`, where the gateway asks for a key. */
   readonly adminKey?: string;
 }
@@ -76,7 +78,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   };
   const real = createPlatform();
   const counted = countingClock(options.speed ? fasterClock(real.clock, options.speed) : real.clock);
-  const platform = { ...real, clock: counted.clock, env };
+  const machine = { ...real, clock: counted.clock, env };
+  const platform = options.platform ? options.platform(machine) : machine;
   const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
   const config = withOwnPorts(loaded.config);
