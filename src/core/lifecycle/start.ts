@@ -97,12 +97,7 @@ export function launch(run: Run, replica: Replica): void {
   state.deadlines.set(`start:${replica.id}`, now + model.settings.startTimeout);
   state.deadlines.set(`stall:${replica.id}`, now + model.settings.startStallTimeout);
   syncClocks(run, model);
-  decide(
-    run,
-    'replica.starting',
-    { model: model.name, replica: replica.id },
-    `${model.queue.size} request(s) wait for it.`,
-  );
+  decide(run, 'replica.starting', { model: model.name, replica: replica.id }, waitersOf(model));
   run.effects.push({
     kind: 'replica.launch',
     replica: refOf(replica),
@@ -111,6 +106,11 @@ export function launch(run: Run, replica: Replica): void {
     reservations: replica.reservations,
     port: replica.port,
   });
+}
+
+function waitersOf(model: Model): string {
+  if (model.queue.size === 0) return 'Nobody waits for it yet: it was asked for ahead of demand.';
+  return model.queue.size === 1 ? 'One request waits for it.' : `${model.queue.size} requests wait for it.`;
 }
 
 /** The next port of the range that no replica holds; null when there is none. Ports go round, so that one just freed rests. */

@@ -37,6 +37,6 @@ export function explainPlan(model: Model, plan: Plan): string {
   const places = [...plan.reservations].map(([id, bytes]) => `${formatSize(bytes)} on ${id}`).join(', ');
   if (places === '') return `Model '${model.name}' takes no device memory.`;
   return plan.victims.length > 0
-    ? `Model '${model.name}' gets ${places} when ${plan.victims.join(', ')} have left.`
+    ? `Model '${model.name}' gets ${places} as soon as ${plan.victims.join(' and ')} ${plan.victims.length > 1 ? 'have' : 'has'} left.`
     : `Model '${model.name}' gets ${places}.`;
 }
