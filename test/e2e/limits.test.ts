@@ -6,6 +6,9 @@ import type { TestGateway } from '../support/in-process-gateway.ts';
 import { samplesOf } from '../support/prometheus-text.ts';
 import {
   engineStats,
+  HELD_START,
+  holdEngine,
+  letEngineGo,
   metric,
   startFleet,
   statusOf,
@@ -59,12 +62,12 @@ describe('running requests', () => {
 
   it('of four models with fifty each share a pool for three: no error, and each model progresses [S2] [S16]', async () => {
     const models = [...THREE, 'four'];
-    const fleet = models.map((name) => ({ name, knobs: { TTFT_MS: 300 } }));
+    const fleet = models.map((name) => ({ name, knobs: { TTFT_MS: 50 } }));
     await using gateway = await startFleet(fleet, '', { env: { GATEWAY_MAX_MODELS_CONCURRENT: '3' } });
     await using clients = new Clients(gateway.url);
     await Promise.all(models.map((name) => clients.chat(name)));
 
-    const rounds = 4;
+    const rounds = 3;
     const done = new Map(models.map((name) => [name, 0]));
     const halfway: Record<string, number>[] = [];
     const client = async (name: string): Promise<void> => {
@@ -76,12 +79,14 @@ describe('running requests', () => {
         if (total === (models.length * 50 * rounds) / 2) halfway.push(Object.fromEntries(done));
       }
     };
-    const working = Promise.all(models.flatMap((name) => Array.from({ length: 50 }, () => client(name))));
+    // Long enough to be looked at, however slow the machine.
+    const slow = Promise.all(models.map((name) => clients.chats(50, name, () => ({ fake: { ttft_ms: 5_000 } }))));
     await until(async () => {
       expect(await metric(gateway, 'in_flight')).toBe(150);
       expect(await metric(gateway, 'queue_depth')).toBe(50);
     });
-    await working;
+    expect(tally((await slow).flat().map(endOf))).toEqual({ 200: 200 });
+    await Promise.all(models.flatMap((name) => Array.from({ length: 50 }, () => client(name))));
     expect([...done.values()]).toEqual(models.map(() => 50 * rounds));
     // Leases go round over the models: nobody is far ahead when half of the work is done.
     for (const count of Object.values(halfway[0] ?? {})) expect(count).toBeGreaterThanOrEqual(50);
@@ -228,7 +233,7 @@ describe('a thousand first requests to a cold model', () => {
   });
 
   it('with the defaults: exactly 250 are held, and 750 are turned away at once [S6] [S8] [item 29]', async () => {
-    await using gateway = await startFleet([{ name: 'cold', knobs: { START_MS: 5_000 } }]);
+    await using gateway = await startFleet([{ name: 'cold', knobs: HELD_START }]);
     await using clients = new Clients(gateway.url);
     let answered = 0;
     const asked = Array.from({ length: 1_000 }, async () => {
@@ -238,6 +243,7 @@ describe('a thousand first requests to a cold model', () => {
     });
     await until(() => expect(answered).toBe(750));
     expect((await statusOf(gateway)).models['cold']).toMatchObject({ state: 'starting', queued: 250, in_flight: 0 });
+    await letEngineGo(gateway, 'cold');
     expect(tally((await Promise.all(asked)).map(endOf))).toEqual({ 200: 250, '429 queue_full': 750 });
     expect(await startsOf(gateway)).toEqual([['ready', '', 1]]);
     await untilAtRest(gateway);
