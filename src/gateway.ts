@@ -5,6 +5,7 @@ import type { Config, ListenAddress } from './config/config.ts';
 import { Commands } from './controller/commands.ts';
 import { Controller } from './controller/controller.ts';
 import { reconcile } from './controller/reconcile.ts';
+import type { ReplicaRef } from './core/state.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes } from './model-runtimes.ts';
@@ -36,6 +37,9 @@ export interface Gateway {
 
 /** What a verified stop of the engines may take beyond the drain itself. */
 const STOP_MARGIN: Milliseconds = 2 * SECOND;
+
+/** A launch that is under way when everything ends at once: until its process is seen to be gone. */
+const KILL_LIMIT: Milliseconds = 2 * SECOND;
 
 /** What is written may take this long to be read. */
 const FLUSH_LIMIT: Milliseconds = 2 * SECOND;
@@ -164,10 +168,6 @@ class WiredGateway implements Gateway {
     controller.post({ kind: 'shutdown.begun', keep: this.#keepsEngines, deadline });
     // Still listening: who comes now is told to come again, and who asks whether it is ready is told why not.
     proxy.refuseNew();
-    let cut = false;
-    const noticing = platform.clock.after(limit, () => {
-      cut = controller.state.leases.size > 0 || controller.state.tickets.size > 0;
-    });
     const longestStop = Math.max(0, ...[...config.models.values()].map((model) => model.stopTimeout));
     const giveUp = new AbortController();
     const gaveUp = platform.clock.sleep(limit + longestStop + STOP_MARGIN, giveUp.signal).then(
@@ -176,20 +176,20 @@ class WiredGateway implements Gateway {
     );
     const ended = await Promise.race([controller.shutdownDone.then(() => 'done' as const), gaveUp]);
     giveUp.abort();
-    noticing[Symbol.dispose]();
     // Whoever watches has seen it to the end. Their answers have no end of their own that could be waited for.
     admin.close();
     await proxy.drain(FLUSH_LIMIT);
     await this.close();
-    return cut || ended === 'late' ? 'cut' : 'clean';
+    return controller.state.shutdown?.cut === true || ended === 'late' ? 'cut' : 'clean';
   }
 
   async #close(): Promise<void> {
     const { controller, admin, proxy, runtimes, stateDir, telemetry, platform } = this.#parts;
     controller.close();
     admin.close();
-    if (!this.#keepsEngines) killEngines(controller, platform);
+    const killed = this.#keepsEngines ? undefined : killEngines(this.#parts);
     await proxy.close();
+    await killed;
     for (const driver of runtimes.drivers) await driver.close();
     await platform.http.close();
     await stateDir.release();
@@ -198,9 +198,27 @@ class WiredGateway implements Gateway {
 }
 
 /** Nothing that policy says must go may outlive the gateway: whole groups, without asking. */
-function killEngines(controller: Controller, platform: Platform): void {
-  for (const replica of controller.state.replicas.values()) {
-    const pid = replica.endpoint?.pid ?? null;
-    if (replica.driver === 'process' && pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
+async function killEngines({ controller, runtimes, platform, telemetry }: Parts): Promise<void> {
+  const launching: Promise<void>[] = [];
+  for (const { id, generation, driver, endpoint } of controller.state.replicas.values()) {
+    if (driver !== 'process') continue;
+    const pid = endpoint?.pid ?? null;
+    try {
+      if (pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
+      // Its process may be about to exist, and nobody but the driver will hear of it.
+      else launching.push(stopSoon(runtimes, { id, generation }));
+    } catch (error) {
+      telemetry.log.error({ err: error, replica: id }, 'its engine cannot be killed; it is left');
+    }
   }
+  await Promise.all(launching);
+}
+
+async function stopSoon(runtimes: ModelRuntimes, replica: ReplicaRef): Promise<void> {
+  const options = { timeout: KILL_LIMIT, starting: true, cutConnections: () => undefined };
+  // What cannot be ended is found by the next run.
+  await runtimes
+    .driverOf('process')
+    ?.stop(replica, options)
+    .catch(() => undefined);
 }

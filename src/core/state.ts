@@ -185,7 +185,8 @@ export interface FleetState {
   readonly counters: FleetCounters;
   /** What an earlier run left is still being looked for: until then nothing is started, or it might run twice. */
   adopting: boolean;
-  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds; done: boolean } | null;
+  /** `cut`: when its time was over, requests still waited or ran. */
+  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds; cut: boolean; done: boolean } | null;
 }
 
 export interface GateRequest {

@@ -14,7 +14,7 @@ const GOODBYE = gatewayError('shutting_down', 'The gateway is shutting down. Ret
 export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): void {
   const { state } = run;
   if (state.shutdown) return;
-  state.shutdown = { keep, deadline, done: false };
+  state.shutdown = { keep, deadline, cut: false, done: false };
   decide(
     run,
     'gateway.draining',
@@ -35,6 +35,8 @@ export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): 
 
 /** Time is over: whoever still waits or runs is told. */
 export function shutdownDue(run: Run): void {
+  const { shutdown, tickets, leases } = run.state;
+  if (shutdown) shutdown.cut = tickets.size > 0 || leases.size > 0;
   for (const model of run.state.models.values()) refuseAll(run, model, GOODBYE);
   for (const replica of run.state.replicas.values()) cutLeases(run, replica, GOODBYE);
 }
