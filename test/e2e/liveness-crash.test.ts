@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Clients, errorOf } from '../support/clients.ts';
 import { enginesOf, noEngineLeft } from '../support/engine-processes.ts';
 import { configureEngine } from '../support/engine-view.ts';
-import { timed } from '../support/eventually.ts';
+import { eventually, timed } from '../support/eventually.ts';
 import type { TestGateway } from '../support/in-process-gateway.ts';
 import { decisionsOn, errorsIn, goneWithoutTrace, openStream } from '../support/open-stream.ts';
 import { engineStats, startFleet, statusOf, untilAtRest, type SimulatedModel } from '../support/simulated-fleet.ts';
@@ -20,6 +20,7 @@ const MODELS: readonly SimulatedModel[] = [
   ...[...DEATHS.map(({ name }) => name), 'lonely'].map((name) => ({ name, knobs: { PROCESSES: 2 } })),
   { name: 'gloomy-status' },
   { name: 'gloomy-frame' },
+  { name: 'always', keys: ['always_on: true'] },
   { name: 'living' },
 ];
 
@@ -76,14 +77,39 @@ describe('an engine that dies', () => {
   it('while nobody asks is noticed, and started again when somebody does [item 71]', async () => {
     const first = await clients.chat('lonely');
     const replica = first.headers['x-vgw-replica'] ?? '';
-    const leader = (await enginesOf(gateway.gateway.id)).find((one) => one.replica === replica && one.leads);
-    if (!leader) throw new Error('the engine has no leader');
-    process.kill(leader.pid, 'SIGKILL');
+    await killLeader(replica);
     await goneWithoutTrace(gateway, replica);
     expect((await statusOf(gateway)).models['lonely']).toMatchObject({ state: 'cold', replicas: [] });
     expect((await clients.chat('lonely')).status).toBe(200);
   });
 });
+
+describe('a model that is always on', () => {
+  it('comes back by itself, and rests when its engine dies again and again [item 72]', async () => {
+    const ready = (): Promise<string> =>
+      eventually('it is ready', async () => {
+        const { state, replicas } = (await statusOf(gateway)).models['always'] ?? {};
+        return state === 'ready' && replicas?.[0];
+      });
+    const first = await ready();
+    await killLeader(first);
+    await goneWithoutTrace(gateway, first);
+    const second = await ready();
+    expect(second).not.toBe(first);
+    await killLeader(second);
+    await eventually('it rests', async () => (await statusOf(gateway)).models['always']?.state === 'failed');
+    const refused = await clients.chat('always');
+    expect(errorOf(refused)).toMatchObject({ code: 'model_backing_off', cause: 'crashed' });
+    expect(await ready()).not.toBe(second);
+    expect((await clients.chat('always')).status).toBe(200);
+  });
+});
+
+async function killLeader(replica: string): Promise<void> {
+  const leader = (await enginesOf(gateway.gateway.id)).find((one) => one.replica === replica && one.leads);
+  if (!leader) throw new Error(`${replica} has no leader`);
+  process.kill(leader.pid, 'SIGKILL');
+}
 
 describe('an engine that lives', () => {
   it.each([

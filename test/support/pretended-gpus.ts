@@ -1,11 +1,11 @@
 /** Devices whose memory the simulated engines really claim from each other, through a file that they share. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const MIB_PER_GIB = 1_024;
 
-export interface PretendedGpus {
+export interface PretendedGpus extends Disposable {
   /** Configuration: `devices:` with all of its memory to be given away. */
   readonly yaml: string;
   /** For the environment of engines, without `FAKE_VLLM_`. */
@@ -36,5 +36,6 @@ export function pretendedGpus(name: string, count: number, gib: number): Pretend
       };
       return indices.map((index) => Object.values(claims).reduce((sum, { mib }) => sum + (mib[uuid(index)] ?? 0), 0));
     },
+    [Symbol.dispose]: () => rmSync(path, { force: true }),
   };
 }
