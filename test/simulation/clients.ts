@@ -82,10 +82,10 @@ export class Clients {
   }
 
   /** Clients that ask again as soon as they have their answer and have thought about it. */
-  closedLoop(intent: Omit<ClosedLoopIntent, 'kind'>): void {
+  closedLoop(intent: Omit<ClosedLoopIntent, 'kind'> & { readonly stop?: () => boolean }): void {
     const until = this.#kernel.now + intent.lastsMs;
     const again = (key: string): void => {
-      if (this.#kernel.now >= until) return;
+      if (this.#kernel.now >= until || intent.stop?.()) return;
       const ask: Ask = { ...intent, key, patience: null, leavesAfter: null, connectFailures: 0 };
       this.ask(ask, (answer) => {
         const rest = answer.error?.retryAfterMs ?? (answer.kind === 'completed' ? 0 : 1_000);

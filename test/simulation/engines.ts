@@ -139,7 +139,7 @@ export class Engines {
     this.#tell(engine, { kind: 'replica.ready', replica: engine.ref }, this.#latency());
   }
 
-  #failStart(engine: Engine, { fault, cause }: StartOrder): void {
+  #failStart(engine: Engine, { fault, cause, share }: StartOrder): void {
     if (engine.phase !== 'loading') return;
     switch (fault) {
       case 'hangs':
@@ -158,6 +158,10 @@ export class Engines {
           cause: 'port_in_use',
           message: 'its port is taken',
         });
+        return;
+      case 'dies':
+        this.#becomeReady(engine);
+        this.#kernel.after(500 + 10_000 * share, () => this.crash(engine));
         return;
       case 'fails':
         this.#tell(engine, { kind: 'replica.start_failed', replica: engine.ref, cause, message: 'said no' });

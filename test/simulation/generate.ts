@@ -144,6 +144,9 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
     case 1:
     case 2: {
       const fault = random.pick<StartFault>([
+        'dies',
+        'dies',
+        'dies',
         'fails',
         'exits',
         'hangs',
@@ -170,10 +173,12 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
     case 10:
       return { at, kind: 'stale', model };
     case 11:
-      return { at, kind: 'killed', adoptable: random.chance(0.8) };
+      return { at, kind: 'killed', adoptable: random.chance(0.8), ...(random.chance(0.3) ? { changed: model } : {}) };
     default: {
       const change = random.pick<ReloadChange>([
         'spec',
+        'memory',
+        'turns',
         'removed',
         'added',
         'added',

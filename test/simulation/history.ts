@@ -168,6 +168,8 @@ export class History implements Observer {
     this.#kernel.check('I-19', this.#ready.has(replica.id), () => `${id} is granted ${replica.id}, which is not ready`);
     const known = state.replicas.get(replica.id);
     this.#kernel.check('I-22', known?.model === entry.model, () => `${id} of ${entry.model} got ${known?.model}`);
+    const wanted = state.models.get(entry.model)?.settings.specHash;
+    this.#kernel.check('I-37', known?.specHash === wanted, () => `${id} got ${known?.specHash} and not ${wanted}`);
     this.#kernel.check('I-66', queuedMs === now - entry.arrivedAt, () => `${id}: queued for ${queuedMs} ms`);
     this.#inFlight += 1;
     const leased = (this.#leased.get(replica.id) ?? 0) + 1;

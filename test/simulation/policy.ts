@@ -12,6 +12,7 @@ const isPinned = (model: Model): boolean => model.pinned || model.settings.alway
 export class Policy implements Observer {
   readonly #kernel: Kernel;
   #pinned = new Set<string>();
+  #rests = new Map<string, number | null>();
   /** End of the last lease, or ready, per replica. */
   readonly #lastWork = new Map<string, number>();
   #busy = new Map<string, number>();
@@ -23,6 +24,7 @@ export class Policy implements Observer {
   before(event: FleetEvent): void {
     const { state, now } = this.#kernel;
     this.#pinned = new Set([...state.models.values()].filter(isPinned).map((model) => model.name));
+    this.#rests = new Map([...state.models.values()].map(({ name, backoff }) => [name, backoff.until]));
     this.#busy = new Map([...state.replicas.values()].map((replica) => [replica.id, replica.leases.size]));
     if (event.kind === 'lease.released' || event.kind === 'lease.returned') {
       const replica = state.leases.get(event.id)?.replicaId;
@@ -60,6 +62,13 @@ export class Policy implements Observer {
           const turn = Math.max(minResidency, maxTurn);
           kernel.check('turn', age >= turn, () => `${replica} is fenced after ${age} ms, a turn is ${turn} ms`);
         }
+        return;
+      }
+      case 'replica.reserved': {
+        // Only an operator ends a rest before its time.
+        const asked = event.kind === 'model.load' || event.kind === 'model.pin';
+        const rests = !asked && (this.#rests.get(model ?? '') ?? 0) > kernel.now;
+        kernel.check('I-31', !rests, () => `${model} gets a place while it rests`);
         return;
       }
       case 'replica.idle': {

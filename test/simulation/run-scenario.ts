@@ -58,12 +58,16 @@ function comesRight(world: World): void {
   alwaysOnIsReady(world, bound);
 }
 
+/** More than any turn in these worlds. */
+const LONG_QUEUE = 9 * MINUTE;
+const BUSY = { clients: 2, workMs: 500, thinkMs: 700 } as const;
+
 const noZombies = (world: World): boolean =>
   [...world.kernel.state.replicas.values()].every((replica) => replica.phase !== 'zombie');
 
 /** One request to each, asked again as long as the answer says that this may help. */
 function everyModelAnswers(world: World, bound: Milliseconds): void {
-  const { kernel, clients } = world;
+  const { kernel, clients, scenario } = world;
   const open = new Set([...kernel.state.models.keys()]);
   const ask = (model: string): void => {
     const rest = { key: 'probe', workMs: 200, patience: null, leavesAfter: null, connectFailures: 0 };
@@ -72,7 +76,16 @@ function everyModelAnswers(world: World, bound: Milliseconds): void {
       else kernel.after(error?.retryAfterMs ?? SECOND, () => ask(model));
     });
   };
+  // In some worlds others keep every model busy meanwhile: turns must be taken for anybody to be answered.
+  const busy = scenario.seed % 4 === 0 && scenario.limits.maxTurn > 0 && kernel.state.settings.limits.maxTurn > 0;
+  if (busy) {
+    for (const model of open) clients.closedLoop({ ...BUSY, model, lastsMs: bound, stop: () => open.size === 0 });
+  }
   for (const model of open) ask(model);
+  for (const model of kernel.state.models.values()) {
+    // Who goes away before a turn is over cannot wait for one.
+    if (busy && model.settings.queueTimeout < LONG_QUEUE) open.delete(model.name);
+  }
   kernel.runTo(kernel.now + bound, () => open.size === 0);
   kernel.check('liveness', open.size === 0, () => `no answer from ${[...open].join(', ')}`);
 }

@@ -41,10 +41,15 @@ export interface ClosedLoopIntent {
   readonly lastsMs: number;
 }
 
-export type StartFault = 'fails' | 'exits' | 'hangs' | 'crawls' | 'port_taken' | 'never_spawns';
+/** `dies`: soon after it was ready. */
+export type StartFault = 'dies' | 'fails' | 'exits' | 'hangs' | 'crawls' | 'port_taken' | 'never_spawns';
 export type StopFault = 'slow' | 'stuck';
 export type ReloadChange =
   | 'spec'
+  /** Another size on its devices. */
+  | 'memory'
+  /** max_turn, min_residency, drain_timeout. */
+  | 'turns'
   | 'removed'
   | 'added'
   | 'limits'
@@ -74,8 +79,8 @@ export type Intent = { readonly at: number } & (
   | { readonly kind: 'foreign'; readonly device: string; readonly share: number }
   /** A late word about a replica that is another one by now. */
   | { readonly kind: 'stale'; readonly model: string }
-  /** The gateway dies and comes back: engines live on. */
-  | { readonly kind: 'killed'; readonly adoptable: boolean }
+  /** The gateway dies and comes back, with the configuration of one model changed meanwhile: engines live on. */
+  | { readonly kind: 'killed'; readonly adoptable: boolean; readonly changed?: string }
 );
 
 export interface Scenario {

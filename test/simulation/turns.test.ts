@@ -85,6 +85,98 @@ describe('turn-taking', () => {
     }
   });
 
+  it('lets small models beside each other not keep a large one out for ever', () => {
+    for (let seed = 1; seed <= 8; seed += 1) {
+      const random = new Random(seed, 'sizes');
+      const small = Array.from({ length: random.int(3, 5) }, (_, index) => `small-${index}`);
+      const limits = { ...LIMITS, maxTurn: random.int(5, 30) * 1_000, minResidency: 0 };
+      const story = new Story({
+        seed,
+        limits,
+        models: [
+          simulatedModel('large', { queueTimeout: 3_600_000 }, { loadMs: 10_000 }),
+          ...small.map((name) =>
+            simulatedModel(
+              name,
+              { memory: 9 * GIB, queueTimeout: 3_600_000, inactivityTimeout: 3_000 },
+              { loadMs: 5_000 },
+            ),
+          ),
+        ],
+      });
+      for (const model of small) {
+        story.act({
+          kind: 'closed_loop',
+          model,
+          clients: 2,
+          workMs: 800,
+          thinkMs: random.int(0, 4_000),
+          lastsMs: 900_000,
+        });
+      }
+      story.act({ kind: 'closed_loop', model: 'large', clients: 3, workMs: 500, thinkMs: 1_000, lastsMs: 900_000 });
+      story.run(900_000);
+      const perModel = 10_000 * 1.2 + limits.maxTurn + 800 + STOP;
+      for (const { model, untilLaunch } of waitsFor(story)) {
+        expect(untilLaunch, `seed ${seed}, ${model}`).toBeLessThanOrEqual(small.length * perModel);
+      }
+      expect(story.starts('large'), `seed ${seed}`).toBeGreaterThan(2);
+    }
+  });
+
+  it('bounds every wait in any mix of sizes, groups and devices', () => {
+    for (let seed = 1; seed <= 12; seed += 1) {
+      const random = new Random(seed, 'mix');
+      const devices = Array.from({ length: random.int(1, 3) }, (_, index) => simulatedDevice(`gpu-${index}`, 24));
+      const ids = devices.map(({ id }) => id);
+      const limits = {
+        ...LIMITS,
+        maxTurn: random.int(5, 40) * 1_000,
+        minResidency: random.int(0, 40) * 1_000,
+        drainTimeout: random.int(5, 60) * 1_000,
+      };
+      const work = random.int(200, 20_000);
+      const loadMs = random.int(1_000, 20_000);
+      const models = Array.from({ length: random.int(2, 6) }, (_, index) =>
+        simulatedModel(
+          `m${index}`,
+          {
+            memory: random.pick([5, 9, 12, 21]) * GIB,
+            deviceIds: index === 0 || random.chance(0.7) ? ids : ids.slice(0, 1),
+            deviceCount: index === 0 && ids.length > 1 ? 2 : 1,
+            queueTimeout: 3_600_000,
+            inactivityTimeout: random.pick([0, 3_000, 60_000]),
+          },
+          { loadMs },
+        ),
+      );
+      const story = new Story({ seed, limits, devices, models });
+      for (const { settings } of models) {
+        const think = random.int(0, 6_000);
+        const clients = random.int(1, 6);
+        story.act({
+          kind: 'closed_loop',
+          model: settings.name,
+          clients,
+          workMs: work,
+          thinkMs: think,
+          lastsMs: 900_000,
+        });
+      }
+      story.run(900_000);
+      const leaving = Math.min(work, limits.drainTimeout) + 2_000 + STOP;
+      const perModel = loadMs * 1.2 + Math.max(limits.maxTurn, limits.minResidency) + leaving;
+      // Its own replica may still be on its way out.
+      const bound = (models.length - 1) * perModel + leaving;
+      for (const { model, untilLaunch } of waitsFor(story)) {
+        expect(untilLaunch, `seed ${seed}, ${model}`).toBeLessThanOrEqual(bound);
+      }
+      for (const { model, arrivedAt } of story.state.tickets.values()) {
+        expect(story.now - arrivedAt, `seed ${seed}, ${model}`).toBeLessThanOrEqual(bound + loadMs * 1.2);
+      }
+    }
+  });
+
   it('fences nobody before its turn is over, and nobody at all with max_turn 0', () => {
     for (const maxTurn of [0, 60_000]) {
       const story = new Story({

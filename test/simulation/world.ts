@@ -98,6 +98,7 @@ export class World {
       case 'foreign':
         return this.#observe(intent.device, intent.share);
       case 'killed':
+        if (intent.changed !== undefined) this.#changeWhileDown(intent.changed);
         return this.restart(intent.adoptable);
       case 'stale': {
         const replica = kernel.state.replicas.get(kernel.state.models.get(intent.model)?.current ?? '');
@@ -124,6 +125,14 @@ export class World {
     }
   }
 
+  #changeWhileDown(name: string): void {
+    const version = this.settings.version + 1;
+    const model = this.settings.models.get(name);
+    if (!model) return;
+    const models = new Map(this.settings.models).set(name, { ...model, specHash: `${name}#${version}` });
+    this.settings = { ...this.settings, version, models };
+  }
+
   #observe(id: string, share: number): void {
     const device = this.scenario.devices.find((candidate) => candidate.id === id);
     if (!device) return;
@@ -131,18 +140,28 @@ export class World {
     this.kernel.step({ kind: 'device.observed', id, totalBytes: device.totalBytes, foreignBytes });
   }
 
-  #reload(name: string, change: ReloadChange, value: number): void {
+  #reload(name: string, what: ReloadChange, value: number): void {
     const models = new Map(this.settings.models);
     let { limits } = this.settings;
     const version = this.settings.version + 1;
     const model = models.get(name);
-    const change1 = (over: Partial<ModelSettings>): void => {
+    const change = (over: Partial<ModelSettings>): void => {
       if (model) models.set(name, { ...model, ...over });
     };
-    switch (change) {
+    switch (what) {
       case 'spec':
-        change1({ specHash: `${name}#${version}` });
+        change({ specHash: `${name}#${version}` });
         break;
+      case 'memory': {
+        const largest = Math.max(...this.settings.devices.map((device) => device.budgetBytes));
+        change({ specHash: `${name}#${version}`, memory: Math.max(1, Math.floor((largest * (value % 25)) / 20)) });
+        break;
+      }
+      case 'turns': {
+        const span = value * 1_000;
+        limits = { ...limits, maxTurn: span, minResidency: span / 2, drainTimeout: 1_000 + span };
+        break;
+      }
       case 'removed':
         models.delete(name);
         break;
@@ -152,7 +171,7 @@ export class World {
         break;
       }
       case 'limits':
-        change1({
+        change({
           maxQueueSize: 1 + (value % 20),
           maxConcurrent: 1 + (value % 7),
           queueTimeout: 5_000 + value * 1_000,
@@ -163,16 +182,16 @@ export class World {
         break;
       case 'always_on':
       case 'not_always_on':
-        change1({ alwaysOn: change === 'always_on' });
+        change({ alwaysOn: what === 'always_on' });
         break;
       case 'unstartable':
-        change1({ unstartable: { cause: 'unsupported', message: 'it needs what this machine lacks.' } });
+        change({ unstartable: { cause: 'unsupported', message: 'it needs what this machine lacks.' } });
         break;
       case 'startable':
-        change1({ unstartable: null });
+        change({ unstartable: null });
     }
     this.settings = { ...this.settings, version, limits, models };
-    this.history.mark(`reload.${change}`);
+    this.history.mark(`reload.${what}`);
     this.kernel.step({ kind: 'settings.replaced', settings: this.settings });
   }
 

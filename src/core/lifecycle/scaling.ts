@@ -42,7 +42,7 @@ export function place(run: Run, model: Model): void {
     refuseForGood(run, model, plan);
     return;
   }
-  if (plan.kind === 'fits' && maysPass(run, model, plan.reservations)) {
+  if (plan.kind === 'fits' && mayPass(run, model, plan.reservations)) {
     reserve(run, model, plan, 'evicted');
     return;
   }
@@ -87,7 +87,7 @@ function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impo
 }
 
 /** A model may pass one that has waited longer only when that one would still fit beside it. */
-function maysPass(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): boolean {
+export function mayPass(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): boolean {
   if (reservations.size === 0) return true;
   for (const name of run.state.unplaced) {
     if (name === model.name) return true;

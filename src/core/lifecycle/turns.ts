@@ -5,7 +5,7 @@
 import { planTurn } from '../memory/plan.ts';
 import type { Run } from '../run.ts';
 import type { Model } from '../state.ts';
-import { reserve } from './scaling.ts';
+import { mayPass, reserve } from './scaling.ts';
 import { nextChance, setTurn, turnAt } from './turn-deadline.ts';
 
 export function turnDue(run: Run, model: Model): void {
@@ -29,7 +29,8 @@ function isDue(run: Run, model: Model): boolean {
 
 function tryTurn(run: Run, model: Model): void {
   const plan = planTurn(run.state, model, run.now);
-  if (plan) {
+  // Who takes a part of what a longer waiting one needs as a whole would keep it out for ever.
+  if (plan && mayPass(run, model, plan.reservations)) {
     reserve(run, model, plan, 'evicted');
     return;
   }
