@@ -70,10 +70,10 @@ export class ClientConnection {
   /** Bytes came that are not HTTP, or none came in time. `told` runs when it was answered here. */
   protocolError(error: GatewayError, told: () => void): void {
     if (this.broken !== null || this.lingering) return;
-    this.broken = { error, told };
     this.waiting.length = 0;
+    if (this.occupant?.requestBroken?.(error) === true) return;
+    this.broken = { error, told };
     if (this.occupant === null) this.tellBroken(this.broken);
-    else if (this.occupant.requestBroken?.(error) === true) this.broken = { error, told: () => undefined };
   }
 
   private tellBroken({ error, told }: { error: GatewayError; told: () => void }): void {

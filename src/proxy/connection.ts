@@ -1,6 +1,7 @@
 /** One socket to an engine: an undici client that carries one request at a time and tells what it did. */
 import { Client } from 'undici';
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
@@ -8,6 +9,7 @@ import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest }
 const CLOSED = 'closed by the gateway';
 
 export interface ConnectionOptions {
+  readonly clock: Clock;
   readonly origin: string;
   readonly connectTimeout: Milliseconds;
   /** The socket closes itself after this much idleness. */
@@ -28,6 +30,8 @@ export class Connection {
   private readonly options: ConnectionOptions;
   private readonly client: Client;
   private call: Call | null = null;
+  private connected = false;
+  private connecting: Disposable | null = null;
   private ended = false;
 
   constructor(options: ConnectionOptions) {
@@ -41,22 +45,28 @@ export class Connection {
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: MAX_HEADER_BYTES,
+      // Looked at about once a second only: it cleans up after ours, which is exact.
       connect: { timeout: options.connectTimeout },
     });
     this.client.on('connect', () => {
+      this.connected = true;
+      this.stopWaiting();
       this.served = 0;
       options.opened();
     });
     this.client.on('disconnect', () => {
+      this.connected = false;
       this.served = 0;
       // With a request that was not written yet the client connects anew; an idle one is of no use.
       if (this.call === null) this.close();
+      else this.waitForConnection(this.call);
     });
   }
 
   send(request: UpstreamRequest, listener: UpstreamListener): UpstreamCall {
     const call = new Call(this, listener);
     this.call = call;
+    if (!this.connected) this.waitForConnection(call);
     this.client.dispatch(
       {
         method: 'POST',
@@ -82,6 +92,7 @@ export class Connection {
   close(): void {
     if (this.ended) return;
     this.ended = true;
+    this.stopWaiting();
     this.options.gone(this);
     this.client.destroy(new Error(CLOSED), () => undefined);
   }
@@ -90,12 +101,29 @@ export class Connection {
   closeThen(closed: () => void): void {
     const first = !this.ended;
     this.ended = true;
+    this.stopWaiting();
     this.client.destroy(new Error(CLOSED), () => {
       if (first) this.options.gone(this);
       closed();
     });
   }
+
+  private waitForConnection(call: Call): void {
+    if (this.connecting !== null || this.ended) return;
+    this.connecting = this.options.clock.after(this.connectTimeout, () => {
+      this.connecting = null;
+      const error = new Error(`no connection within ${this.connectTimeout} ms`);
+      call.onError(Object.assign(error, { code: NOT_CONNECTED }));
+    });
+  }
+
+  private stopWaiting(): void {
+    this.connecting?.[Symbol.dispose]();
+    this.connecting = null;
+  }
 }
+
+const NOT_CONNECTED = 'NOT_CONNECTED';
 
 /** undici's callbacks, as our own; one per request. */
 class Call implements UpstreamCall, Dispatcher.DispatchHandler {

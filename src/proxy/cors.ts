@@ -23,16 +23,14 @@ export function corsHeaders(request: IncomingMessage, origins: readonly string[]
   return ['vary', 'Origin', 'access-control-allow-origin', allowed, 'access-control-expose-headers', EXPOSED];
 }
 
-/** For OPTIONS. */
+/** What OPTIONS says besides. */
 export function preflightHeaders(request: IncomingMessage, origins: readonly string[]): string[] {
-  const allowed = allowedOrigin(request, origins);
-  if (allowed === null) return origins.length === 0 ? [] : ['vary', 'Origin'];
+  if (allowedOrigin(request, origins) === null) return [];
   const wanted = request.headers['access-control-request-headers'];
   const headers =
     wanted !== undefined && /^[\w\-, ]{1,2048}$/.test(wanted) ? wanted : 'authorization, content-type, x-api-key';
   return [
-    ...['vary', 'Origin, Access-Control-Request-Headers'],
-    ...['access-control-allow-origin', allowed],
+    ...['vary', 'Access-Control-Request-Headers'],
     ...['access-control-allow-methods', ALLOWED_METHODS],
     ...['access-control-allow-headers', headers],
     ...['access-control-max-age', MAX_AGE],

@@ -310,6 +310,12 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.end('client_closed', '');
   }
 
+  requestBroken(error: GatewayError): boolean {
+    if (this.phase !== 'reading' || this.options.request.complete) return false;
+    this.fail(error);
+    return true;
+  }
+
   tick(now: Milliseconds): void {
     if (this.phase === 'reading') {
       if (this.intake.isLate(now)) {

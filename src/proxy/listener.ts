@@ -142,6 +142,8 @@ export class Listener implements Ticking {
       socket.destroy();
       return;
     }
+    // Whatever follows a request that said `Connection: close` is not for us.
+    if (error.code === 'HPE_CLOSED_CONNECTION') return;
     const told = asGatewayError(error);
     this.connectionOf(socket).protocolError(told, () => this.note('unknown', told));
   }

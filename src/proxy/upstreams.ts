@@ -124,6 +124,7 @@ class ReplicaConnections implements UpstreamClient {
       oldest.close();
     }
     const connection = new Connection({
+      clock: this.clock,
       origin: this.upstream.origin,
       connectTimeout: this.connectTimeout,
       idleLimit: this.upstream.idleLimit,
