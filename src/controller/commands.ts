@@ -112,7 +112,7 @@ export class Commands implements FleetControl {
   #until(model: string, options: CommandOptions, look: () => CommandResult | null): Promise<CommandResult> {
     const first = look();
     if (first) return Promise.resolve(first);
-    if (!options.wait) return Promise.resolve(this.#now(model));
+    if (!options.wait || options.signal.aborted) return Promise.resolve(this.#now(model));
     return new Promise((resolve) => {
       const finish = (result: CommandResult): void => {
         subscription[Symbol.dispose]();

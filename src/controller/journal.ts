@@ -24,7 +24,14 @@ export class Journal {
     this.#entries.push(entry);
     if (this.#entries.length > KEPT) this.#entries.shift();
     this.#log.info({ event: entry.kind, model: entry.model, replica: entry.replica, ...entry.detail }, entry.reason);
-    for (const listener of this.#listeners) listener(entry);
+    for (const listener of this.#listeners) {
+      try {
+        listener(entry);
+      } catch (error) {
+        // Whoever watches must not be able to stop what is watched.
+        this.#log.error({ err: error }, 'a listener of decisions failed');
+      }
+    }
   }
 
   recent(): readonly JournalEntry[] {

@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest';
+import { createScriptedFleet, fleetSettings, modelSettings } from '../../test/support/scripted-fleet.ts';
+import { Commands } from './commands.ts';
+
+describe('a command with wait', () => {
+  it('of somebody who has left already ends at once, and the start goes on', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    const loaded = commands.load('a', { wait: true, signal: AbortSignal.abort() });
+    expect(await loaded).toEqual({ ok: true, state: 'starting' });
+    fleet.engineAnswers();
+    await fleet.flush();
+    fleet.platform.clock.advance(200);
+    await fleet.flush();
+    expect(fleet.controller.modelState('a')).toBe('ready');
+  });
+
+  it('ends when its asker leaves', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    const asker = new AbortController();
+    const loaded = commands.load('a', { wait: true, signal: asker.signal });
+    await fleet.flush();
+    asker.abort();
+    expect(await loaded).toEqual({ ok: true, state: 'starting' });
+  });
+});
