@@ -13,6 +13,7 @@ import { step } from '../core/step.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
+import { Fifo } from './fifo.ts';
 import type { UpstreamPools } from './gate.ts';
 import { HealthMonitor } from './health-monitor.ts';
 import { Journal } from './journal.ts';
@@ -39,8 +40,8 @@ export class Controller {
   readonly monitor: HealthMonitor;
   readonly #options: ControllerOptions;
   readonly #performer: Performer;
-  readonly #events: FleetEvent[] = [];
-  readonly #effects: FleetEffect[] = [];
+  readonly #events = new Fifo<FleetEvent>();
+  readonly #effects = new Fifo<FleetEffect>();
   #busy = false;
   #timer: { readonly at: Milliseconds; readonly handle: Disposable } | null = null;
   #closed = false;
@@ -87,7 +88,7 @@ export class Controller {
   /** Tells the core; its effects are performed before this returns, unless it was called by one of them. */
   post(event: FleetEvent): void {
     if (this.#closed) return;
-    this.#events.push(event);
+    this.#events.push([event]);
     if (!this.#busy) this.#drain();
   }
 
@@ -114,7 +115,7 @@ export class Controller {
     const effects = this.#step(event);
     const rest = effects.filter((effect) => !this.desk.isOwn(event, effect));
     if (rest.length > 0) {
-      this.#effects.push(...rest);
+      this.#effects.push(rest);
       queueMicrotask(() => {
         if (!this.#busy) this.#drain();
       });
@@ -135,7 +136,7 @@ export class Controller {
         }
         const event = this.#events.shift();
         if (!event) break;
-        this.#effects.push(...this.#step(event));
+        this.#effects.push(this.#step(event));
       }
     } finally {
       this.#busy = false;
