@@ -35,7 +35,8 @@ async function withPid(platform: Platform, records: Records, record: ReplicaReco
   const leader = marked.filter((facts) => facts.pid === facts.group).toSorted(byAge)[0];
   if (leader === undefined) return record;
   const complete = { ...record, pid: leader.pid, startTime: leader.startTime };
-  await records.write(complete);
+  // On a full disk it is found by its mark once more the next time; that must not hide it or others now.
+  await records.write(complete).catch(() => undefined);
   return complete;
 }
 

@@ -43,6 +43,7 @@ export class Launcher {
       child = await this.#spawn(argv, spec, identity, logPath);
     } catch (error) {
       await this.#records.remove(identity);
+      await this.#removeEmptyLog(logPath);
       throw spawnFailure(error, spec.argv[0] ?? '');
     }
     const facts = await this.#context.platform.subprocess.inspect(child.pid);
@@ -102,6 +103,16 @@ export class Launcher {
       throw new LaunchError('driver_unavailable', `server.state_dir cannot be written (${codeOf(error)}).`);
     }
     return record;
+  }
+
+  /** Nobody would ever remove it: logs are counted when an engine runs. */
+  async #removeEmptyLog(path: string): Promise<void> {
+    const { files } = this.#context.platform;
+    try {
+      if ((await files.stat(path))?.size === 0) await files.remove(path);
+    } catch {
+      // The failed start is what is to be told.
+    }
   }
 
   async #spawn(argv: readonly string[], spec: LaunchSpec, identity: ReplicaIdentity, logPath: string): Promise<Child> {

@@ -124,7 +124,10 @@ export class ProcessDriver implements Driver {
     // The same replica may still be on its way out, when a launch is asked again after a failed stop.
     await this.#stopping.get(keyOf(identity));
     const log = this.#logOf(identity);
-    const launched = await this.#launcher.launch(spec, identity, log.path);
+    const launched = await this.#launcher.launch(spec, identity, log.path).catch((error: unknown) => {
+      this.#logs.delete(keyOf(identity));
+      throw error;
+    });
     const held: Held = { record: launched.record, log, exited: false, saved: launched.saved, reported: null };
     held.reported = launched.child.exited.then(({ code, signal }) => {
       const detail = signal === null ? `exit code ${code ?? 'unknown'}` : `killed by ${signal}`;

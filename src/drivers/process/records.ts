@@ -48,19 +48,20 @@ export class Records {
     return record?.id === replica.id && record.generation === replica.generation ? record : undefined;
   }
 
+  /** Never rejects: a record of a process that is gone says nothing wrong, and the next look removes it. */
   async remove(replica: ReplicaRef): Promise<void> {
-    await this.#files.remove(this.#path(replica));
+    await this.#files.remove(this.#path(replica)).catch(() => undefined);
   }
 
-  /** Every record that can be read. One that cannot is put aside under another name, for people to look at. */
+  /** Every record that can be read. One that cannot is put aside under another name, if that can be, for people to look at. */
   async all(): Promise<readonly ReplicaRecord[]> {
     const records: ReplicaRecord[] = [];
     for (const name of await this.#files.list(this.#folder)) {
       if (!name.endsWith('.json')) continue;
       const path = `${this.#folder}/${name}`;
-      const record = parseRecord(await this.#files.readText(path));
+      const record = parseRecord(await this.#files.readText(path).catch(() => undefined));
       if (record !== undefined) records.push(record);
-      else await this.#files.rename(path, `${path}.unreadable`);
+      else await this.#files.rename(path, `${path}.unreadable`).catch(() => undefined);
     }
     return records;
   }
