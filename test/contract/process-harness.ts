@@ -74,7 +74,11 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
     murder(replica) {
       platform.subprocess.signal(pidOf(stateDir, replica), 'SIGKILL');
     },
-    living: async (replica) => ((await members(replica)).some((facts) => facts.pid === facts.group) ? 1 : 0),
+    // Between the fork and the end of exec a process shows no environment yet: then its record has to do.
+    living: async (replica) => {
+      const marked = (await members(replica)).some((facts) => facts.pid === facts.group);
+      return marked || (await recordedIsLive(platform, stateDir, replica)) ? 1 : 0;
+    },
     during: (promise) => promise,
     until,
     async close() {
@@ -88,7 +92,19 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
   };
 }
 
-export function pidOf(stateDir: string, replica: ReplicaRef): number {
+export async function recordedIsLive(platform: Platform, stateDir: string, replica: ReplicaRef): Promise<boolean> {
+  let pid: number;
+  try {
+    pid = pidOf(stateDir, replica);
+  } catch {
+    // Nothing of it is left.
+    return false;
+  }
+  const facts = await platform.subprocess.inspect(pid);
+  return facts !== undefined && facts.state !== 'Z';
+}
+
+function pidOf(stateDir: string, replica: ReplicaRef): number {
   const record = JSON.parse(
     readFileSync(join(stateDir, 'replicas', `${replica.id}.${replica.generation}.json`), 'utf8'),
   );
