@@ -41,7 +41,7 @@ export interface ExchangeOptions {
   /** Nothing more will happen; the connection may go on. */
   readonly ended: () => void;
   /** An answer comes before the whole request was read: true when the connection will end with it. */
-  readonly refusedEarly: () => boolean;
+  readonly refusedEarly: (error: GatewayError) => boolean;
 }
 
 type Phase = 'reading' | 'waiting' | 'leased' | 'ended';
@@ -285,7 +285,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       return;
     }
     const { request, refusedEarly } = this.options;
-    const last = !request.complete && refusedEarly() && !this.world.draining;
+    const last = !request.complete && refusedEarly(error) && !this.world.draining;
     const status = statusOf(error, this.shape);
     const text = errorBody(error, this.shape, this.requestId);
     const length = Buffer.byteLength(text);

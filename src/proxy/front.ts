@@ -159,7 +159,7 @@ export class Front {
       body,
       ledger: visit.ledger(),
       ended: () => connection.vacate(),
-      refusedEarly: () => visit.endsEarly(),
+      refusedEarly: (error) => visit.endsEarly(error),
     });
     connection.occupy(exchange);
   }
@@ -216,10 +216,12 @@ class Visit {
   }
 
   /** What is left of the body is read and thrown away, or the connection ends: true. */
-  endsEarly(): boolean {
+  endsEarly(error: GatewayError | null = null): boolean {
     const { request, connection, expects } = this.incoming;
     const length = request.headers['content-length'];
-    const isShort = length !== undefined && Number(length) <= LINGER_BYTES && expects === 'nothing';
+    // A client that was too slow is not waited for once more.
+    const mayWait = expects === 'nothing' && error?.code !== 'request_timeout';
+    const isShort = length !== undefined && Number(length) <= LINGER_BYTES && mayWait;
     const hasBody = length !== undefined || request.headers['transfer-encoding'] !== undefined;
     if (!hasBody || isShort) return false;
     connection.lingerAfterEnd();
