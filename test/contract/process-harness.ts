@@ -92,7 +92,7 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
   };
 }
 
-export async function recordedIsLive(platform: Platform, stateDir: string, replica: ReplicaRef): Promise<boolean> {
+async function recordedIsLive(platform: Platform, stateDir: string, replica: ReplicaRef): Promise<boolean> {
   let pid: number;
   try {
     pid = pidOf(stateDir, replica);
@@ -104,7 +104,7 @@ export async function recordedIsLive(platform: Platform, stateDir: string, repli
   return facts !== undefined && facts.state !== 'Z';
 }
 
-function pidOf(stateDir: string, replica: ReplicaRef): number {
+export function pidOf(stateDir: string, replica: ReplicaRef): number {
   const record = JSON.parse(
     readFileSync(join(stateDir, 'replicas', `${replica.id}.${replica.generation}.json`), 'utf8'),
   );
