@@ -1,6 +1,7 @@
 /** A JSON body: one scan gives the top-level keys and where the model's name stands; it is never parsed and never written anew. */
 import { gatewayError, type GatewayError } from '../errors.ts';
 import { applyEdits, type Edit } from './byte-ranges.ts';
+import { ChunkList } from './chunk-list.ts';
 import { JsonScanner, type ScalarKind, type ScanSink } from './json-scan.ts';
 import { MAX_DEPTH, MAX_TOP_LEVEL_KEYS } from './limits.ts';
 import { isUsableName, type RequestBody } from './request-body.ts';
@@ -14,7 +15,7 @@ const PROBLEMS = {
 export class JsonBody implements RequestBody, ScanSink {
   size = 0;
   stream = false;
-  private chunks: Buffer[] = [];
+  private readonly chunks = new ChunkList();
   private readonly scanner = new JsonScanner(this, 1, MAX_DEPTH);
   private readonly keys = new Set<string>();
   private current = '';
@@ -30,7 +31,7 @@ export class JsonBody implements RequestBody, ScanSink {
 
   add(chunk: Buffer): GatewayError | null {
     this.size += chunk.length;
-    this.chunks.push(chunk);
+    this.chunks.add(chunk);
     if (!this.scanner.write(chunk)) return this.badJson();
     // Further keys are only counted against the bound, so that a body cannot make the table large.
     return this.keys.size > MAX_TOP_LEVEL_KEYS
@@ -71,11 +72,11 @@ export class JsonBody implements RequestBody, ScanSink {
     if (servedName !== this.name) {
       edits.push({ start: this.nameStart, end: this.nameEnd, bytes: Buffer.from(JSON.stringify(servedName)) });
     }
-    return applyEdits(this.chunks, this.size, edits);
+    return applyEdits(this.chunks.all(), this.size, edits);
   }
 
   drop(): void {
-    this.chunks = [];
+    this.chunks.clear();
   }
 
   key(_depth: number, key: string | null): boolean {

@@ -4,6 +4,7 @@
  */
 import { gatewayError, type GatewayError } from '../errors.ts';
 import { applyEdits } from './byte-ranges.ts';
+import { ChunkList } from './chunk-list.ts';
 import { MAX_NAME_BYTES, MAX_PART_HEAD, MAX_PARTS } from './limits.ts';
 import { isUsableName, type RequestBody } from './request-body.ts';
 
@@ -27,7 +28,7 @@ const malformed = (what: string): GatewayError =>
 export class MultipartBody implements RequestBody {
   size = 0;
   stream = false;
-  private chunks: Buffer[] = [];
+  private readonly chunks = new ChunkList();
   private readonly delimiter: Buffer;
   private state: State = 'preamble';
   /** Bytes not decided on yet, and the absolute offset of the first. */
@@ -56,7 +57,7 @@ export class MultipartBody implements RequestBody {
 
   add(chunk: Buffer): GatewayError | null {
     this.size += chunk.length;
-    this.chunks.push(chunk);
+    this.chunks.add(chunk);
     this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
     for (;;) {
       const before = this.state;
@@ -89,14 +90,14 @@ export class MultipartBody implements RequestBody {
   render(servedName: string, defaults: ReadonlyMap<string, string>): Buffer | readonly Buffer[] {
     // Defaults are JSON: there is no one way to say them in a form.
     void defaults;
-    if (servedName === this.name) return applyEdits(this.chunks, this.size, []);
-    return applyEdits(this.chunks, this.size, [
+    if (servedName === this.name) return applyEdits(this.chunks.all(), this.size, []);
+    return applyEdits(this.chunks.all(), this.size, [
       { start: this.nameStart, end: this.nameEnd, bytes: Buffer.from(servedName) },
     ]);
   }
 
   drop(): void {
-    this.chunks = [];
+    this.chunks.clear();
   }
 
   private advance(): GatewayError | null {
