@@ -4,7 +4,15 @@ import { describe, expect, it } from 'vitest';
 import { Clients, endOf, errorOf, tally } from '../support/clients.ts';
 import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
 import { answerChat, ScriptedServer } from '../support/scripted-server.ts';
-import { engineStats, startFleet, statusOf, until, untilAtRest } from '../support/simulated-fleet.ts';
+import {
+  engineStats,
+  HELD_START,
+  letEngineGo,
+  startFleet,
+  statusOf,
+  until,
+  untilAtRest,
+} from '../support/simulated-fleet.ts';
 
 /** Two models fit one by one, never together. */
 const ONE_DEVICE = [
@@ -44,10 +52,7 @@ async function pidOf(gateway: TestGateway, model: string): Promise<number | null
 describe('the list of models', () => {
   it('shows whole objects with the state of each, and single ones by any spelling of their id [item 52]', async () => {
     const keys = ['max_model_len: 8192', 'aliases: [gpt-4o-mini]'];
-    await using gateway = await startFleet([
-      { name: 'org/model-1', keys, knobs: { START_MS: 600 } },
-      { name: 'other' },
-    ]);
+    await using gateway = await startFleet([{ name: 'org/model-1', keys, knobs: HELD_START }, { name: 'other' }]);
     await using clients = new Clients(gateway.url);
     const listed = async (): Promise<readonly Record<string, unknown>[]> => {
       const answer = await clients.get('/v1/models');
@@ -68,6 +73,7 @@ describe('the list of models', () => {
 
     const asked = clients.chat('gpt-4o-mini');
     await until(async () => expect((await listed())[0]).toMatchObject({ state: 'starting' }));
+    await letEngineGo(gateway, 'org/model-1');
     expect((await asked).status).toBe(200);
     expect((await listed()).map(({ state }) => state)).toEqual(['ready', 'ready', 'cold']);
     for (const id of ['org/model-1', 'org%2Fmodel-1', 'gpt-4o-mini']) {

@@ -3,10 +3,13 @@ import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { freePort } from '../support/fake-vllm.ts';
 import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
-import { Clients, errorOf, tally } from '../support/clients.ts';
+import { Clients, endOf, errorOf, tally } from '../support/clients.ts';
+import { DeafServer } from '../support/deaf-server.ts';
 import { answerChat, CHAT_ANSWER, ScriptedServer } from '../support/scripted-server.ts';
 import {
   engineStats,
+  holdEngine,
+  letEngineGo,
   metric,
   startFleet,
   statusOf,
@@ -85,6 +88,27 @@ describe('the seed scenarios', () => {
     expect(await metric(gateway, 'requests_total', { outcome: 'upstream_failed', code: 'upstream_unreachable' })).toBe(
       1,
     );
+    await untilAtRest(gateway);
+  });
+
+  it('a connection that is not accepted in time is tried again, too: at last with success, or with 503 [scenarios B, C] [S15] [S4] [item 57]', async () => {
+    await using engine = await DeafServer.start();
+    const limits = `${RETRY}\ntimeouts: { connect: 300ms, request: 30s }`;
+    await using gateway = await outside(engine.url, limits);
+    await using clients = new Clients(gateway.url);
+    const startedAt = performance.now();
+    expect(endOf(await clients.chat('outside'))).toBe('503 upstream_unreachable');
+    // Three times the limit of connecting, and the pauses between.
+    expect(performance.now() - startedAt).toBeGreaterThan(1_150);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(failedAttempts(gateway)).toHaveLength(3);
+
+    const asked = clients.chat('outside');
+    await until(() => expect(failedAttempts(gateway)).toHaveLength(4));
+    engine.listenAgain();
+    const answer = await asked;
+    expect(endOf(answer)).toBe('200');
+    expect(Number(answer.headers['x-vgw-attempts'])).toBeGreaterThanOrEqual(2);
     await untilAtRest(gateway);
   });
 
@@ -182,16 +206,18 @@ describe('the seed scenarios', () => {
 
   it('three models with fifty requests each run all at once, within the pool and not beyond [scenario G] [S15] [S2] [S16]', async () => {
     const models = ['one', 'two', 'three'];
-    await using gateway = await startFleet(models.map((name) => ({ name, knobs: { TTFT_MS: 600 } })));
+    await using gateway = await startFleet(models.map((name) => ({ name })));
     await using clients = new Clients(gateway.url);
     await Promise.all(models.map((name) => clients.chat(name)));
     const { limits } = await statusOf(gateway);
     expect(limits).toMatchObject({ max_in_flight: 150, http_pool_size: 150, http_keepalive_size: 150 });
 
+    for (const name of models) await holdEngine(gateway, name);
     const asked = Promise.all(models.map((name) => clients.chats(50, name)));
     await until(async () => expect(await metric(gateway, 'in_flight')).toBe(150));
     expect(await metric(gateway, 'queue_depth')).toBe(0);
     expect(await metric(gateway, 'upstream_connections', { state: 'busy' })).toBe(150);
+    for (const name of models) await letEngineGo(gateway, name);
     expect(tally((await asked).flat().map(({ status }) => status))).toEqual({ 200: 150 });
     // All of the pool is kept alive, none of it closed and opened again.
     expect(await metric(gateway, 'upstream_connections', { state: 'idle' })).toBe(150);

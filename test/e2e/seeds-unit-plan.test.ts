@@ -6,6 +6,8 @@ import { startTestGateway } from '../support/in-process-gateway.ts';
 import { ScriptedServer } from '../support/scripted-server.ts';
 import {
   engineStats,
+  HELD_START,
+  letEngineGo,
   metric,
   startFleet,
   statusOf,
@@ -230,7 +232,7 @@ describe('counter management', () => {
   });
 
   it('an abort during a cold start: the place is given back and the start goes on for the others [S7] [S16] [item 31]', async () => {
-    await using gateway = await startFleet([{ name: 'cold', knobs: { START_MS: 800 } }]);
+    await using gateway = await startFleet([{ name: 'cold', knobs: HELD_START }]);
     await using clients = new Clients(gateway.url);
     const leave = new AbortController();
     const left = Array.from({ length: 7 }, () => clients.chat('cold', { signal: leave.signal }).catch(() => 'left'));
@@ -239,6 +241,7 @@ describe('counter management', () => {
     leave.abort();
     await untilWaiting(gateway, 'cold', 1);
     expect(await Promise.all(left)).toEqual(Array.from({ length: 7 }, () => 'left'));
+    await letEngineGo(gateway, 'cold');
     expect((await stays).status).toBe(200);
     expect(await engineStats(gateway, 'cold')).toMatchObject({ inference_requests: 1, aborted: 0 });
     await untilAtRest(gateway);

@@ -77,12 +77,39 @@ export interface EngineStats {
   readonly connections_open: number;
 }
 
+/** Address of the one engine process of a model, which need not be ready. */
+async function engineUrl(gateway: TestGateway, model: string): Promise<string> {
+  const { active_containers: engines } = await statusOf(gateway);
+  const engine = Object.values(engines).find((one) => one.model_id === model && one.status !== 'STOPPING');
+  if (!engine) throw new Error(`no engine of ${model}`);
+  return `http://127.0.0.1:${engine.port}`;
+}
+
 /** What the one running engine of a model says about itself. */
 export async function engineStats(gateway: TestGateway, model: string): Promise<EngineStats> {
-  const { active_containers: engines } = await statusOf(gateway);
-  const engine = Object.values(engines).find((one) => one.model_id === model && one.status === 'READY');
-  if (!engine) throw new Error(`no ready engine of ${model}`);
-  return (await (await fetch(`http://127.0.0.1:${engine.port}/__fake/stats`)).json()) as EngineStats;
+  return (await (await fetch(`${await engineUrl(gateway, model)}/__fake/stats`)).json()) as EngineStats;
+}
+
+/** The engine loads, but is not ready before `letEngineGo`. */
+export const HELD_START = { FAULT: 'health_503' };
+
+/** From the next request on the engine produces nothing, until `letEngineGo`. */
+export async function holdEngine(gateway: TestGateway, model: string): Promise<void> {
+  await setFault(gateway, model, 'hang_after:0');
+}
+
+/** Takes every fault back. Waits for the engine to listen. */
+export async function letEngineGo(gateway: TestGateway, model: string): Promise<void> {
+  await until(() => setFault(gateway, model, ''));
+}
+
+async function setFault(gateway: TestGateway, model: string, fault: string): Promise<void> {
+  const answer = await fetch(`${await engineUrl(gateway, model)}/__fake/config`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ fault }),
+  });
+  expect(answer.status).toBe(200);
 }
 
 export async function until(check: () => void | Promise<void>, timeout = 20_000): Promise<void> {
