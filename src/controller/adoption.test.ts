@@ -83,3 +83,19 @@ describe('a request that arrives while the gateway still looks for what an earli
     expect(fleet.driver.launches).toHaveLength(1);
   });
 });
+
+describe('an adopted engine', () => {
+  it('that ends before it was seen to be ready is a crash: what waits is kept and starts another at once', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.driver.found = [left];
+    await lookAround(fleet);
+    const sink = new RecordingSink();
+    fleet.controller.desk.acquire(ask('1'), sink);
+    fleet.driver.exit({ id: left.id, generation: left.generation }, null);
+    fleet.engineAnswers();
+    await fleet.flush();
+    expect(sink.refusals).toEqual([]);
+    expect(fleet.driver.launches).toHaveLength(1);
+    expect(sink.leases).toHaveLength(1);
+  });
+});

@@ -11,7 +11,9 @@ export function exited(run: Run, replica: Replica, detail: string, cause: StartF
   replica.exited = true;
   switch (replica.phase) {
     case 'starting':
-      startFailed(run, replica, cause, detail);
+      // One that an earlier run had started proves nothing about a start: it was on its way out, or died with us.
+      if (replica.adopted) crashed(run, replica, 'crashed', detail);
+      else startFailed(run, replica, cause, detail);
       return;
     case 'ready':
       crashed(run, replica, 'crashed', detail);
