@@ -108,7 +108,20 @@ describe('[S1] the three limits from the environment', () => {
     { name: 'GATEWAY_MAX_CONCURRENT', key: 'maxConcurrent', fallback: 50, max: 10_000 },
     { name: 'GATEWAY_MAX_MODELS_CONCURRENT', key: 'maxModelsConcurrent', fallback: 3, max: 100 },
   ] as const;
-  const unusable = ['0', '-1', 'many', '1.5', '1e9', '99999999999999999999', ' ', '0x10', '1_000', '50abc', 'NaN', 'null'];
+  const unusable = [
+    '0',
+    '-1',
+    'many',
+    '1.5',
+    '1e9',
+    '99999999999999999999',
+    ' ',
+    '0x10',
+    '1_000',
+    '50abc',
+    'NaN',
+    'null',
+  ];
 
   it.each(limits.flatMap((limit) => unusable.map((value) => ({ ...limit, value }))))(
     '[item 17] $name="$value" falls back to the default and says so',

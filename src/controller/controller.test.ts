@@ -4,6 +4,7 @@ import {
   fleetSettings,
   modelSettings,
   RecordingSink,
+  silentLog,
   type ScriptedFleet,
 } from '../../test/support/scripted-fleet.ts';
 import { LaunchError } from '../drivers/driver.ts';
@@ -11,7 +12,6 @@ import { GIB, SECOND } from '../units.ts';
 import type { Lease } from './gate.ts';
 import { Commands } from './commands.ts';
 import { reconcile } from './reconcile.ts';
-import { silentLog } from '../../test/support/scripted-fleet.ts';
 
 const ask = (id: string, model = 'a') => ({ id, model, keyId: 'anonymous', stream: false, patience: null });
 

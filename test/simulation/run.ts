@@ -44,7 +44,10 @@ for (let seed = first; seed < first + Number(values.seeds); seed += 1) {
   if (values.shrink !== undefined) keep(seed, values.shrink);
 }
 const seconds = (performance.now() - started) / 1000;
-if (values.marks) for (const [name, count] of [...marks].toSorted()) print(`${String(count).padStart(8)} ${name}`);
+if (values.marks) {
+  const named = [...marks].toSorted(([one], [other]) => (one < other ? -1 : 1));
+  for (const [name, count] of named) print(`${String(count).padStart(8)} ${name}`);
+}
 print(`${events} events`);
 print(`${Math.round(events / seconds)} events/s`);
 process.exitCode = failures > 0 ? 1 : 0;
