@@ -11,9 +11,12 @@ const LOCK = join(ROOT, '.cache/test-build.lock');
 const LOCK_TRIES = 1_200;
 const LOCK_PAUSE_MS = 50;
 
-/** Path of `main.js`; compiled first when a source is newer. `npm test` has compiled already. */
+let built = false;
+
+/** Path of `main.js`; compiled first when a source is newer. `npm test` has compiled already. Once per test file: all of it runs one program. */
 export function builtProgram(): string {
-  if (stale()) compile();
+  if (!built && stale()) compile();
+  built = true;
   return PROGRAM;
 }
 
