@@ -37,7 +37,7 @@ export class ClientConnection {
 
   /** Runs now, or when those before it are done. */
   take(run: () => void): void {
-    if (this.broken !== null || this.lingering) return;
+    if (this.broken !== null || this.isEnding) return;
     if (this.occupant === null && this.waiting.length === 0) run();
     else if (this.waiting.length < MAX_PIPELINED) this.waiting.push(run);
     else this.socket.destroy();
@@ -57,13 +57,13 @@ export class ClientConnection {
 
   /** Whoever pipelines and does not read waits for the answers already written. */
   private readonly next = (): void => {
-    if (this.occupant !== null || this.socket.destroyed) return;
+    if (this.occupant !== null || this.isEnding) return;
     if (this.socket.writableNeedDrain) this.socket.once('drain', this.next);
     else queueMicrotask(() => this.startNext());
   };
 
   private startNext(): void {
-    if (this.occupant === null) this.waiting.shift()?.();
+    if (this.occupant === null && !this.isEnding) this.waiting.shift()?.();
     if (this.occupant === null && this.waiting.length > 0) this.next();
   }
 
@@ -123,6 +123,11 @@ export class ClientConnection {
       else this.clock.after(LINGER_CHECK, look);
     };
     this.clock.after(LINGER_CHECK, look);
+  }
+
+  /** Its last answer is written: what the client sent behind that request is nobody's work any more. */
+  private get isEnding(): boolean {
+    return this.lingering || !this.socket.writable;
   }
 
   get idle(): boolean {

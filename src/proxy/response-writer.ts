@@ -58,7 +58,8 @@ export class NodeResponseWriter implements ResponseWriter {
       return;
     }
     // A FIN behind the last bytes, and no closing chunk: a reset could overtake them.
-    response.write(last, () => socket.end());
+    response.write(last);
+    socket.end();
   }
 
   destroy(): void {
