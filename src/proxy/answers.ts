@@ -2,7 +2,7 @@
 import { gatewayError, type GatewayError } from '../errors.ts';
 import { editFrame, ModelEditor } from './answer-edit.ts';
 import type { Endpoint } from './endpoints.ts';
-import { renameInError, saysGoingDown, shapedErrorBody } from './engine-errors.ts';
+import { renameInError, saysGoingDown, shapedErrorBody, withoutCredentials } from './engine-errors.ts';
 import { JsonScanner } from './json-scan.ts';
 import { MAX_ERROR_BODY, MAX_HELD_FRAME } from './limits.ts';
 import { withoutFields, type UpstreamHead } from './response-headers.ts';
@@ -17,6 +17,8 @@ export interface AnswerSide {
   /** The name that the client wrote, and the engine's. */
   readonly asked: string;
   readonly served: string;
+  /** What we added to the head of the request to the engine. */
+  readonly upstreamFields: Readonly<Record<string, string>>;
   readonly headSent: boolean;
   /** An engine that goes down may be replaced by another attempt. */
   readonly mayReturn: boolean;
@@ -161,7 +163,8 @@ export class StreamAnswer implements Answer {
 }
 
 function shaped(side: AnswerSide, body: Buffer, status: number): Buffer {
-  return shapedErrorBody(renameInError(body, side.served, side.asked), status, side.endpoint.errors, side.requestId);
+  const told = withoutCredentials(renameInError(body, side.served, side.asked), side.upstreamFields);
+  return shapedErrorBody(told, status, side.endpoint.errors, side.requestId);
 }
 
 const IGNORE_KEYS = { key: () => false, value: () => undefined, container: () => undefined };

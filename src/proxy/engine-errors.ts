@@ -53,6 +53,20 @@ function messageOf(document: Json | undefined, inner: Json | undefined, body: Bu
   return bounded.trim() === '' ? `The engine answered with status ${status} and no text.` : bounded;
 }
 
+/** Shorter values are no secrets, and would be found everywhere. */
+const SHORTEST_SECRET = 8;
+
+/** An engine that quotes the request it got must not hand the gateway's credentials on. `fields`: those we added to it. */
+export function withoutCredentials(body: Buffer, fields: Readonly<Record<string, string>>): Buffer {
+  let text: string | null = null;
+  for (const value of Object.values(fields)) {
+    const secret = value.replace(/^\S+ (?=\S+$)/, '');
+    if (secret.length < SHORTEST_SECRET || !body.includes(secret)) continue;
+    text = (text ?? body.toString()).replaceAll(secret, '[redacted]');
+  }
+  return text === null ? body : Buffer.from(text);
+}
+
 /** Where the engine names the model by the name it knows, the client reads the one it asked for. */
 export function renameInError(body: Buffer, served: string, asked: string): Buffer {
   if (served === asked || !body.includes(served)) return body;

@@ -12,7 +12,7 @@ import { Forward, type ForwardSide } from './forward.ts';
 import { Intake } from './intake.ts';
 import { modelNotFound } from './models-route.ts';
 import { patienceOf } from './patience.ts';
-import { commonHeaders, leaseHeaders, relayedErrorHeaders } from './reply-headers.ts';
+import { commonHeaders, leaseHeaders, modelField, relayedErrorHeaders } from './reply-headers.ts';
 import { errorBody, errorHeaders, rowOf, statusOf } from './reply.ts';
 import type { RequestBody } from './request-body.ts';
 import type { RequestLedger } from './request-ledger.ts';
@@ -58,6 +58,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   attempts = 0;
   asked = '';
   served = '';
+  upstreamFields: Readonly<Record<string, string>> = {};
   private readonly options: ExchangeOptions;
   private readonly writer: ResponseWriter;
   private readonly ledger: RequestLedger;
@@ -178,6 +179,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     }
     this.phase = 'leased';
     this.served = lease.upstream.servedName;
+    this.upstreamFields = lease.upstream.headers;
     this.ledger.granted(lease);
     this.forward = new Forward(this, lease);
     this.lastMovedAt = this.forward.startedAt;
@@ -337,7 +339,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       this.headIsStream = true;
       const common = commonHeaders(this.world, this.settings, this.options.request, this.requestId, this.shape);
       const type = ['content-type', 'text/event-stream; charset=utf-8', ...STREAM_HEADERS];
-      this.writer.head(200, [...type, ...common, 'x-vgw-model', this.model.name]);
+      this.writer.head(200, [...type, ...common, 'x-vgw-model', modelField(this.model.name)]);
     } else if (every <= 0 || now - this.lastHeartbeatAt < every) {
       return;
     }

@@ -22,6 +22,16 @@ export function commonHeaders(
   return headers;
 }
 
+/** A model's name as the value of a field: what is not visible ASCII is percent-encoded, because no field can carry it. */
+export function modelField(model: string): string {
+  if (!/[^\x21-\x7e]/.test(model)) return model;
+  return model.replace(/[^\x21-\x7e]/gu, (character) =>
+    Buffer.from(character)
+      .toString('hex')
+      .replace(/../g, (byte) => `%${byte.toUpperCase()}`),
+  );
+}
+
 /** What is known of a request once its model is. */
 export function leaseHeaders(
   headers: string[],
@@ -32,7 +42,7 @@ export function leaseHeaders(
 ): void {
   const facts = world.gate.queueFacts(model);
   const size = String(facts.maxQueueSize);
-  headers.push('x-vgw-model', model);
+  headers.push('x-vgw-model', modelField(model));
   if (ledger.replica !== null) headers.push('x-vgw-replica', ledger.replica);
   headers.push(
     ...['x-vgw-queue-ms', String(Math.round(ledger.queueMs))],
@@ -45,11 +55,15 @@ export function leaseHeaders(
 }
 
 const REPLACED: ReadonlySet<string> = new Set(['content-type', 'content-length', 'cache-control', 'x-accel-buffering']);
+const RETRY_AFTER: ReadonlySet<string> = new Set(['retry-after', 'retry-after-ms']);
 
 /** For an engine's error answer: its own safe fields, and when to come back if it did not say. */
 export function relayedErrorHeaders(head: UpstreamHead, status: number, length: number): string[] {
-  const headers = withoutFields(head.headers, REPLACED);
-  if (isRetryLater(status) && !head.hasRetryAfter) headers.push(...retryAfterHeaders(undefined));
+  let headers = withoutFields(head.headers, REPLACED);
+  // Both fields, from the one that the engine gave. A date stays as it is.
+  if (isRetryLater(status) && (head.retryAfterMs !== null || !head.hasRetryAfter)) {
+    headers = [...withoutFields(headers, RETRY_AFTER), ...retryAfterHeaders(head.retryAfterMs ?? undefined)];
+  }
   headers.push('content-type', 'application/json', 'content-length', String(length));
   return headers;
 }

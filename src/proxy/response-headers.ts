@@ -1,4 +1,5 @@
 /** Which of an engine's headers reach a client, and what its head says about the body. */
+import { SECOND, type Milliseconds } from '../units.ts';
 import { connectionFields } from './request-headers.ts';
 
 const KEPT: ReadonlySet<string> = new Set([
@@ -33,7 +34,9 @@ export interface UpstreamHead {
   readonly contentLength: number | null;
   /** Other than identity. */
   readonly encoded: boolean;
+  /** The engine says when to come back; as a number if it gave one. */
   readonly hasRetryAfter: boolean;
+  readonly retryAfterMs: Milliseconds | null;
   /** Safe fields: name, value, name, value … with lower-case names. */
   readonly headers: readonly string[];
 }
@@ -45,7 +48,8 @@ export function readHead(status: number, raw: readonly Buffer[]): UpstreamHead {
   let chunked = false;
   let encoded = false;
   let connection: string | undefined;
-  let hasRetryAfter = false;
+  let retryAfter: string | undefined;
+  let retryAfterMs: string | undefined;
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = (raw[index] as Buffer).toString('latin1').toLowerCase();
     const value = (raw[index + 1] as Buffer).toString('latin1');
@@ -54,7 +58,8 @@ export function readHead(status: number, raw: readonly Buffer[]): UpstreamHead {
     else if (name === 'transfer-encoding') chunked = true;
     else if (name === 'content-encoding') encoded = value.trim().toLowerCase() !== 'identity';
     else if (name === 'connection') connection = value.toLowerCase();
-    else if (name === 'retry-after') hasRetryAfter = true;
+    else if (name === 'retry-after') retryAfter = value;
+    else if (name === 'retry-after-ms') retryAfterMs = value;
     if ((KEPT.has(name) || KEPT_PREFIX.test(name)) && !UNSAFE_VALUE.test(value)) headers.push(name, value);
   }
   return {
@@ -63,9 +68,15 @@ export function readHead(status: number, raw: readonly Buffer[]): UpstreamHead {
     delimited: chunked || contentLength !== null || status === 204 || status === 304,
     contentLength,
     encoded,
-    hasRetryAfter,
+    hasRetryAfter: retryAfter !== undefined,
+    retryAfterMs: amount(retryAfterMs, 1) ?? amount(retryAfter, SECOND),
     headers: withoutNamed(headers, connection),
   };
+}
+
+/** Null: absent, or a date. */
+function amount(value: string | undefined, unit: Milliseconds): Milliseconds | null {
+  return value !== undefined && /^\d{1,9}(?:\.\d{1,9})?$/.test(value) ? Number(value) * unit : null;
 }
 
 function withoutNamed(headers: string[], connection: string | undefined): string[] {
