@@ -63,6 +63,9 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     corsOrigins: config.server.corsOrigins,
   });
   const settings = toProxySettings(config, platform.clock.wall());
+  const pinned = await stateDir.readPins();
+  // A model that is missing from one run's configuration stays pinned for the next.
+  const absent = pinned.filter((model) => !config.models.has(model));
   const parts: { proxy?: Proxy } = {};
   const controller = new Controller({
     settings: toFleetSettings(config, 1, platform.sha256),
@@ -75,7 +78,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     },
     savePins: (models) => {
       stateDir
-        .writePins(models)
+        .writePins([...models, ...absent])
         .catch((error: unknown) => telemetry.log.error({ err: error }, 'pins cannot be written down'));
     },
     recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
@@ -107,11 +110,13 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     proxyStats: () => proxy.stats(),
     configProblems: () => config.problems.filter((problem) => problem.severity !== 'info').length,
   });
-  return new WiredGateway({ ...options, stateDir, runtimes, controller, admin, proxy });
+  return new WiredGateway({ ...options, stateDir, pinned, runtimes, controller, admin, proxy });
 }
 
 interface Parts extends GatewayOptions {
   readonly stateDir: StateDir;
+  /** As an earlier run left them. */
+  readonly pinned: readonly string[];
   readonly runtimes: ModelRuntimes;
   readonly controller: Controller;
   readonly admin: ReturnType<typeof createAdmin>;
@@ -130,13 +135,13 @@ class WiredGateway implements Gateway {
   }
 
   async start(): Promise<{ listen: ListenAddress; adminListen: ListenAddress | null }> {
-    const { config, controller, runtimes, platform, telemetry, stateDir, proxy, admin } = this.#parts;
+    const { config, controller, runtimes, platform, telemetry, pinned, proxy, admin } = this.#parts;
     const { listen, adminListen } = config.server;
     controller.post({ kind: 'adoption.begun' });
     const bound = await proxy.listen(listen);
     const boundAdmin = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
     await reconcile({ controller, runtimes, platform, log: telemetry.log });
-    for (const model of await stateDir.readPins()) controller.post({ kind: 'model.pin', model, pinned: true });
+    for (const model of pinned) controller.post({ kind: 'model.pin', model, pinned: true });
     for (const model of config.models.values()) {
       if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
     }

@@ -25,3 +25,15 @@ describe('a command with wait', () => {
     expect(await loaded).toEqual({ ok: true, state: 'starting' });
   });
 });
+
+describe('health', () => {
+  it('names models that can never start, and is not ready when there is no other [item 137]', () => {
+    const unstartable = { cause: 'driver_unavailable', message: 'there is no such driver.' } as const;
+    const broken = modelSettings('broken', { unstartable });
+    const one = createScriptedFleet(fleetSettings([broken, modelSettings('a')]));
+    const reasons = ["model 'broken' cannot be started: there is no such driver."];
+    expect(new Commands(one.controller, one.runtimes, () => []).health()).toEqual({ ready: true, reasons });
+    const none = createScriptedFleet(fleetSettings([broken]));
+    expect(new Commands(none.controller, none.runtimes, () => []).health()).toEqual({ ready: false, reasons });
+  });
+});

@@ -90,7 +90,13 @@ export class Commands implements FleetControl {
     for (const device of this.#controller.state.devices.values()) {
       if (device.quarantine !== null) reasons.push(`device ${device.id} takes no start: ${device.quarantine}`);
     }
-    return { ready: this.#controller.state.shutdown === null && this.#reasons().length === 0, reasons };
+    const { models, shutdown } = this.#controller.state;
+    let startable = models.size === 0;
+    for (const { name, settings } of models.values()) {
+      if (settings.unstartable) reasons.push(`model '${name}' cannot be started: ${settings.unstartable.message}`);
+      else startable = true;
+    }
+    return { ready: shutdown === null && startable && this.#reasons().length === 0, reasons };
   }
 
   #unstartable(model: string): GatewayError | null {

@@ -366,6 +366,15 @@ it('pins survive a restart, and always_on models are loaded at the start [item 8
       await using before = await startTestGateway({ yaml, folder });
       expect((await before.post('/gateway/models/pinned/pin?wait=true', '')).status).toBe(200);
     }
+    {
+      // A run without the model neither serves nor forgets what is pinned.
+      await using without = await startTestGateway({
+        yaml: gatewayYaml({ idle: { repo: 'org/idle', env: QUICK } }),
+        folder,
+      });
+      await without.post('/gateway/models/idle/pin', '');
+      await without.post('/gateway/models/idle/unpin', '');
+    }
     await using after = await startTestGateway({ yaml, folder });
     const models = await eventually('both are ready', async () => {
       const now = statusAnswer.parse(await after.status()).models;
