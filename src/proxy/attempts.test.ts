@@ -335,6 +335,24 @@ describe('what is not an answer', () => {
     expect((await first).status).toBe(200);
   });
 
+  it('a fault of ours ends one request, told as ours, and nothing else', async () => {
+    await using bench = await createProxyBench({ script: (_request, socket) => socket.write(plain(200, '{}')) });
+    bench.gate.decide = () => 'wait';
+    const { queueFacts } = bench.gate;
+    const pending = bench.post('/v1/chat/completions', CHAT).catch((error: unknown) => error);
+    await bench.gate.until(() => bench.gate.waiting.length === 1);
+    bench.gate.queueFacts = () => {
+      throw new Error('planted');
+    };
+    bench.gate.refuseNext(gatewayError('queue_timeout', 'Too long.'));
+    expect(await pending).toBeInstanceOf(Error);
+    expect(bench.telemetry.last).toMatchObject({ outcome: 'internal', code: 'internal_error' });
+    bench.gate.queueFacts = queueFacts;
+    bench.gate.decide = () => 'grant';
+    expect((await bench.post('/v1/chat/completions', CHAT)).status).toBe(200);
+    expect(bench.gate.openLeases).toBe(0);
+  });
+
   it('the destruction of a replica’s pool ends its requests', async () => {
     await using bench = await createProxyBench({
       script: (_request, socket) => socket.write(Buffer.concat([Buffer.from(STREAM_HEAD), chunk(EVENTS[0] ?? '')])),

@@ -2,13 +2,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../auth/auth.ts';
 import type { Lease, Refusal, Ticket, TicketSink } from '../controller/gate.ts';
-import type { LeaseOutcome } from '../core/events.ts';
 import { gatewayError, type GatewayError, type Outcome } from '../errors.ts';
 import type { Milliseconds } from '../units.ts';
 import { STREAM_HEADERS } from './answers.ts';
 import type { Endpoint, ErrorShape } from './endpoints.ts';
 import { overdue, lookAgainAt } from './deadlines.ts';
-import { Forward, type ForwardSide } from './forward.ts';
+import { Forward, leaseOutcome, type ForwardSide } from './forward.ts';
+import { Heartbeats } from './heartbeats.ts';
 import { Intake } from './intake.ts';
 import { modelNotFound } from './models-route.ts';
 import { patienceOf } from './patience.ts';
@@ -20,7 +20,7 @@ import { forwardedQuery } from './request-headers.ts';
 import type { UpstreamHead } from './response-headers.ts';
 import type { ResponseWriter } from './response-writer.ts';
 import { resolveModel, type ProxyModel, type ProxySettings } from './settings.ts';
-import { engineErrorEvent, errorEvent, heartbeat } from './stream-events.ts';
+import { engineErrorEvent, errorEvent } from './stream-events.ts';
 import type { Usage } from './stream-watch.ts';
 import type { Ticking } from './ticker.ts';
 import type { World } from './world.ts';
@@ -67,11 +67,9 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   private known: ProxyModel | null = null;
   private ticket: Ticket | null = null;
   private forward: Forward | null = null;
-  private acquiredAt: Milliseconds = 0;
-  private lastHeartbeatAt: Milliseconds = 0;
   private lastMovedAt: Milliseconds = 0;
   private firstByteExtendedTo: Milliseconds = 0;
-  private heartbeats = false;
+  private heartbeats: Heartbeats | null = null;
   /** A heartbeat has sent the head of a stream. */
   private headIsStream = false;
   /** Bytes of an engine's answer have been written. */
@@ -97,8 +95,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       maxBodySize: options.settings.maxBodySize,
       startedAt: options.ledger.startedAt,
       done: (error) => {
-        if (error === null) this.admit();
-        else this.fail(error);
+        this.safely(() => (error === null ? this.admit() : this.fail(error)));
       },
     });
     world.ticker.add(this);
@@ -147,9 +144,11 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       this.fail(gatewayError('shutting_down', 'The gateway is shutting down.'));
       return;
     }
-    this.heartbeats = body.stream && this.endpoint.dialect !== null && model.keepalive.after > 0;
     this.phase = 'waiting';
-    this.acquiredAt = this.now;
+    const { dialect } = this.endpoint;
+    if (body.stream && dialect !== null && model.keepalive.after > 0) {
+      this.heartbeats = new Heartbeats(dialect, model.keepalive, this.now);
+    }
     this.take(
       gate.acquire(
         {
@@ -157,7 +156,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
           model: model.name,
           keyId: principal.keyId,
           stream: body.stream,
-          patience: this.heartbeats ? null : patienceOf(request.headers),
+          patience: this.heartbeats === null ? patienceOf(request.headers) : null,
         },
         this,
       ),
@@ -166,12 +165,16 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   }
 
   private take(next: Lease | Ticket | Refusal): void {
-    if (next.kind === 'lease') this.granted(next);
-    else if (next.kind === 'refused') this.refused(next.error);
+    if (next.kind === 'lease') this.begin(next);
+    else if (next.kind === 'refused') this.fail(next.error);
     else this.ticket = next;
   }
 
   granted(lease: Lease): void {
+    this.safely(() => this.begin(lease));
+  }
+
+  private begin(lease: Lease): void {
     this.ticket = null;
     if (this.phase === 'ended') {
       lease.release('client_closed');
@@ -189,11 +192,22 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
 
   refused(error: GatewayError): void {
     this.ticket = null;
-    this.fail(error);
+    this.safely(() => this.fail(error));
   }
 
   cut(error: GatewayError): void {
-    this.fail(error);
+    this.safely(() => this.fail(error));
+  }
+
+  /** One request's fault must not become everybody's: what calls us here serves them all. */
+  private safely(run: () => void): void {
+    try {
+      run();
+    } catch (fault) {
+      this.world.telemetry.log.error({ err: fault, id: this.requestId }, 'a request failed in the gateway');
+      this.writer.destroy();
+      this.close(gatewayError('internal_error', 'The gateway failed on this request.'));
+    }
   }
 
   returned(next: Ticket | Refusal | Lease): void {
@@ -319,32 +333,30 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   }
 
   tick(now: Milliseconds): void {
+    this.safely(() => this.lookAt(now));
+  }
+
+  private lookAt(now: Milliseconds): void {
     if (this.phase === 'reading') {
       if (this.intake.isLate(now)) {
         this.fail(gatewayError('request_timeout', 'The request body did not arrive in time.'));
       }
       return;
     }
-    if (this.heartbeats && !this.relayed) this.beat(now);
+    if (this.heartbeats !== null && !this.relayed) this.beat(now, this.heartbeats);
     if (this.phase === 'leased' && this.forward !== null) this.watch(now, this.forward);
   }
 
-  private beat(now: Milliseconds): void {
-    const { dialect } = this.endpoint;
-    const { after, every } = this.model.keepalive;
-    if (dialect === null) return;
+  private beat(now: Milliseconds, beats: Heartbeats): void {
+    const beat = beats.next(now);
+    if (beat === null) return;
     if (!this.headSent) {
-      if (now - this.acquiredAt < after) return;
       this.ledger.status = 200;
       this.headIsStream = true;
       const common = commonHeaders(this.world, this.settings, this.options.request, this.requestId, this.shape);
       const type = ['content-type', 'text/event-stream; charset=utf-8', ...STREAM_HEADERS];
       this.writer.head(200, [...type, ...common, 'x-vgw-model', modelField(this.model.name)]);
-    } else if (every <= 0 || now - this.lastHeartbeatAt < every) {
-      return;
     }
-    this.lastHeartbeatAt = now;
-    const beat = heartbeat(dialect);
     this.ledger.sent(beat.length);
     this.writer.write(beat, this.drained);
   }
@@ -383,8 +395,4 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.ledger.end(outcome, code, this.attempts, this.options.body.size, this.forward);
     this.options.ended();
   }
-}
-
-function leaseOutcome(outcome: Outcome): LeaseOutcome {
-  return outcome === 'rejected' ? 'internal' : outcome;
 }

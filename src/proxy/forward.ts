@@ -1,7 +1,7 @@
 /** One lease's way to its engine: attempts, and what may be tried again. */
 import type { Lease, Refusal, Ticket } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
-import { gatewayError, type GatewayError } from '../errors.ts';
+import { gatewayError, type GatewayError, type Outcome } from '../errors.ts';
 import type { Milliseconds } from '../units.ts';
 import { ErrorAnswer, PlainAnswer, StreamAnswer, type Answer, type AnswerSide } from './answers.ts';
 import { bytesOf } from './byte-ranges.ts';
@@ -117,7 +117,7 @@ export class Forward implements UpstreamListener {
   }
 
   interim(): void {
-    if (++this.interims > MAX_INTERIM) this.refuse('The engine sent too many interim answers.');
+    if (!this.over && ++this.interims > MAX_INTERIM) this.refuse('The engine sent too many interim answers.');
   }
 
   head(status: number, raw: readonly Buffer[]): boolean {
@@ -252,4 +252,9 @@ export class Forward implements UpstreamListener {
   private refuse(message: string): void {
     this.side.fail(gatewayError('upstream_protocol_error', message));
   }
+}
+
+/** How a lease ended whose request ended so. A refusal after the grant can only be our own doing. */
+export function leaseOutcome(outcome: Outcome): LeaseOutcome {
+  return outcome === 'rejected' ? 'internal' : outcome;
 }

@@ -21,6 +21,7 @@ export interface ResponseWriter {
 export class NodeResponseWriter implements ResponseWriter {
   private readonly response: ServerResponse;
   private readonly socket: Socket;
+  private waitsForDrain = false;
 
   constructor(response: ServerResponse, socket: Socket) {
     this.response = response;
@@ -42,7 +43,12 @@ export class NodeResponseWriter implements ResponseWriter {
   write(piece: Buffer, onDrain: () => void): boolean {
     if (!this.open) return true;
     if (this.response.write(piece)) return true;
-    this.response.once('drain', onDrain);
+    if (this.waitsForDrain) return false;
+    this.waitsForDrain = true;
+    this.response.once('drain', () => {
+      this.waitsForDrain = false;
+      onDrain();
+    });
     return false;
   }
 
