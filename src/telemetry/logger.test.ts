@@ -2,6 +2,8 @@ import { readFileSync, rmSync, openSync, closeSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { eventually } from '../../test/support/eventually.ts';
+import { VirtualClock } from '../../test/support/virtual-clock.ts';
 import { createLogger } from './logger.ts';
 import type { LoggerOptions } from './logger.ts';
 import { prettyLine } from './pretty.ts';
@@ -90,6 +92,32 @@ describe('log lines', () => {
       const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
       expect(lines).toHaveLength(1_000);
       expect(JSON.parse(lines[999] ?? '{}')).toMatchObject({ index: 999 });
+    } finally {
+      closeSync(descriptor);
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('of one moment reach a descriptor together, soon and in order', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vgw-log-'));
+    const file = join(folder, 'out');
+    const descriptor = openSync(file, 'a');
+    const clock = new VirtualClock();
+    try {
+      const output = { descriptor, isTerminal: false, colour: false };
+      const logger = createLogger({ level: 'info', format: 'auto', output, clock });
+      for (let index = 0; index < 3; index += 1) logger.log.info({ index }, 'line');
+      expect(clock.pending).toBe(1);
+      clock.advance(20);
+      const text = await eventually('three lines', () => {
+        const now = readFileSync(file, 'utf8');
+        return now.split('\n').length === 4 && now;
+      });
+      expect([...text.matchAll(/"index":(\d)/g)].map((match) => match[1])).toEqual(['0', '1', '2']);
+      logger.log.info({ index: 3 }, 'line');
+      logger.flush();
+      expect(readFileSync(file, 'utf8')).toContain('"index":3');
+      expect(clock.pending).toBe(0);
     } finally {
       closeSync(descriptor);
       rmSync(folder, { recursive: true });

@@ -3,14 +3,17 @@ import pino from 'pino';
 import { prettyLine } from './pretty.ts';
 import { Redactor } from './redact.ts';
 import type { Logger } from './telemetry.ts';
-import type { Bytes } from '../units.ts';
-import { MIB } from '../units.ts';
+import type { Clock } from '../platform/platform.ts';
+import { KIB, MIB, type Bytes, type Milliseconds } from '../units.ts';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 export type LogLevelName = (typeof LOG_LEVELS)[number];
 
 /** Lines that wait because nobody reads the output; beyond this they are dropped, the gateway goes on. */
 const MAX_UNWRITTEN: Bytes = 16 * MIB;
+/** Lines of one short moment go out in one write: a write per line costs more than all else about it. */
+const BATCH_TIME: Milliseconds = 20;
+const BATCH_SIZE: Bytes = 32 * KIB;
 
 /** Where lines go: a descriptor of the process, or a function (tests, an embedding program). */
 export type LogOutput =
@@ -24,6 +27,8 @@ export interface LoggerOptions {
   readonly output: LogOutput;
   /** Values that no line may contain. */
   readonly secrets?: readonly string[];
+  /** Without it every line is written at once. */
+  readonly clock?: Clock;
 }
 
 export interface RootLogger {
@@ -40,7 +45,7 @@ interface Destination {
 }
 
 export function createLogger(options: LoggerOptions): RootLogger {
-  const destination = openDestination(options.output);
+  const destination = openDestination(options.output, options.clock);
   const pretty = options.format === 'pretty' || (options.format === 'auto' && options.output.isTerminal === true);
   const colour = options.output.colour === true;
   const stream = pretty ? { write: (line: string) => destination.write(prettyLine(line, colour)) } : destination;
@@ -66,14 +71,30 @@ export function createLogger(options: LoggerOptions): RootLogger {
   };
 }
 
-function openDestination(output: LogOutput): Destination {
+function openDestination(output: LogOutput, clock: Clock | undefined): Destination {
   if ('write' in output) return { write: output.write, flush: () => undefined };
   const file = pino.destination({ dest: output.descriptor, sync: false, maxLength: MAX_UNWRITTEN });
   // EPIPE: whoever read our output is gone. Serving goes on; there is nobody left to tell.
   file.on('error', () => undefined);
+  let batch = '';
+  let due: Disposable | null = null;
+  const send = (): void => {
+    due?.[Symbol.dispose]();
+    due = null;
+    if (batch === '') return;
+    const lines = batch;
+    batch = '';
+    file.write(lines);
+  };
   return {
-    write: (line) => void file.write(line),
+    write: (line) => {
+      batch += line;
+      // Somebody watches a terminal.
+      if (clock === undefined || output.isTerminal || batch.length >= BATCH_SIZE) send();
+      else due ??= clock.after(BATCH_TIME, send);
+    },
     flush: () => {
+      send();
       try {
         file.flushSync();
       } catch {
@@ -88,7 +109,7 @@ function bindLogger(root: pino.Logger, redactor: Redactor, bound: Record<string,
     (level: LogLevelName) =>
     (fields: object, message: string): void => {
       if (!root.isLevelEnabled(level)) return;
-      root[level]({ ...bound, ...redactor.fields(fields) }, redactor.text(message));
+      root[level](redactor.fields(fields, bound), redactor.text(message));
     };
   return {
     trace: at('trace'),
@@ -96,6 +117,6 @@ function bindLogger(root: pino.Logger, redactor: Redactor, bound: Record<string,
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    child: (fields) => bindLogger(root, redactor, { ...bound, ...redactor.fields(fields) }),
+    child: (fields) => bindLogger(root, redactor, redactor.fields(fields, bound)),
   };
 }

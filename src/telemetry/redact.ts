@@ -42,9 +42,13 @@ export class Redactor {
     return output;
   }
 
-  /** A copy that is safe to serialise: errors become plain objects, maps become objects, depth and width are bounded. */
-  fields(fields: object): Record<string, unknown> {
-    return fields instanceof Error ? { err: this.#error(fields, 0) } : this.#record(Object.entries(fields), 0);
+  /**
+   * A copy that is safe to serialise: errors become plain objects, maps become objects, depth and width are bounded.
+   * `onto`: fields that are safe already, for the copy to begin with.
+   */
+  fields(fields: object, onto: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+    if (fields instanceof Error) return { ...onto, err: this.#error(fields, 0) };
+    return this.#properties(fields, 0, { ...onto });
   }
 
   #value(input: unknown, depth: number): unknown {
@@ -62,7 +66,7 @@ export class Redactor {
     if (input instanceof Set) return this.#list([...input], depth);
     if (Array.isArray(input)) return this.#list(input, depth);
     if (ArrayBuffer.isView(input)) return `[${input.byteLength} bytes]`;
-    return this.#record(Object.entries(input), depth);
+    return this.#properties(input, depth, {});
   }
 
   #list(items: readonly unknown[], depth: number): unknown[] {
@@ -82,12 +86,24 @@ export class Redactor {
 
   #record(entries: readonly (readonly [string, unknown])[], depth: number): Record<string, unknown> {
     const output: Record<string, unknown> = {};
-    for (const [name, item] of entries.slice(0, MAX_ITEMS)) {
-      if (name === '__proto__') continue;
-      const hide = item !== null && item !== undefined && typeof item !== 'boolean' && this.#isSecretName(name);
-      output[name] = hide ? REDACTED : this.#value(item, depth + 1);
+    for (const [name, item] of entries.slice(0, MAX_ITEMS)) this.#put(output, name, item, depth);
+    return output;
+  }
+
+  /** As #record, without an array per property: every access line comes through here. */
+  #properties(input: object, depth: number, output: Record<string, unknown>): Record<string, unknown> {
+    let left = MAX_ITEMS;
+    for (const name of Object.keys(input)) {
+      if (left-- === 0) break;
+      this.#put(output, name, (input as Readonly<Record<string, unknown>>)[name], depth);
     }
     return output;
+  }
+
+  #put(output: Record<string, unknown>, name: string, item: unknown, depth: number): void {
+    if (name === '__proto__') return;
+    const hide = item !== null && item !== undefined && typeof item !== 'boolean' && this.#isSecretName(name);
+    output[name] = hide ? REDACTED : this.#value(item, depth + 1);
   }
 
   #isSecretName(name: string): boolean {
