@@ -73,7 +73,8 @@ describe('requests to fake-vllm', () => {
     ['rst_after:2', 'reset', 2],
   ] as const)('breaks a stream off: %s', async (fault, end, count) => {
     const answer = await send(engine, { stream: true, fault, tokens: 8 });
-    expect(answer.end).toBe(end);
+    // The kernel may report a reset as a plain end when it met bytes that were not read yet.
+    expect(end === 'reset' ? ['reset', 'closed'] : [end]).toContain(answer.end);
     expect(streamEvents(answer.body)).toHaveLength(count);
     await stat(engine, 'running', 0);
   });
