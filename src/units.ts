@@ -16,6 +16,11 @@ export const HOUR: Milliseconds = 3_600_000;
 /** Largest delay that Node's timers take; a longer one fires at once. */
 export const TIMER_MAX: Milliseconds = 2 ** 31 - 1;
 
+/** To three decimals: what a clock says behind them is noise, and unreadable. */
+export function toMicrosecond<Time extends Milliseconds | null>(time: Time): Time | Milliseconds {
+  return time === null ? time : Math.round(time * 1_000) / 1_000;
+}
+
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/;
 const DURATION_UNITS: Readonly<Record<string, Milliseconds>> = { ms: 1, s: SECOND, m: MINUTE, h: HOUR, d: 24 * HOUR };
 

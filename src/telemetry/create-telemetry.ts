@@ -6,6 +6,7 @@ import type { Metrics, MetricsOptions } from './metrics.ts';
 import { createRequestLog } from './request-log.ts';
 import type { RequestLog } from './request-log.ts';
 import type { Logger, RequestRecord, Telemetry } from './telemetry.ts';
+import { toMicrosecond } from '../units.ts';
 
 export type TelemetryOptions = LoggerOptions & MetricsOptions;
 
@@ -47,10 +48,16 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
   };
 }
 
+type SnakeCase<Name extends string> = Name extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${SnakeCase<Rest>}`
+  : Name;
 /** Every field of the record, so that a new one cannot be forgotten here. */
-type AccessLine = Record<Exclude<keyof RequestRecord, 'id' | 'keyId'> | 'request' | 'key', unknown>;
+type AccessLine = Record<SnakeCase<Exclude<keyof RequestRecord, 'id' | 'keyId'>> | 'request' | 'key', unknown>;
 
-/** One line per request. Bugs of the gateway are errors, failures of engines warnings; what clients do wrong is not. */
+/**
+ * One line per request, its fields named as in `GET /gateway/requests/{id}`. Bugs of the gateway are errors, failures of
+ * engines warnings; what clients do wrong is not.
+ */
 function writeAccessLine(log: Logger, record: RequestRecord): void {
   // Written out: this is the one line of every request, and copies of the rest of an object are slow.
   const fields = {
@@ -63,19 +70,19 @@ function writeAccessLine(log: Logger, record: RequestRecord): void {
     status: record.status,
     outcome: record.outcome,
     replica: record.replica,
-    durationMs: record.durationMs,
-    firstByteMs: record.firstByteMs,
-    queueMs: record.queueMs,
-    coldStartMs: record.coldStartMs,
-    addedMs: record.addedMs,
+    duration_ms: toMicrosecond(record.durationMs),
+    first_byte_ms: toMicrosecond(record.firstByteMs),
+    queue_ms: toMicrosecond(record.queueMs),
+    cold_start_ms: toMicrosecond(record.coldStartMs),
+    added_ms: toMicrosecond(record.addedMs),
     attempts: record.attempts,
-    bytesIn: record.bytesIn,
-    bytesOut: record.bytesOut,
-    promptTokens: record.promptTokens,
-    completionTokens: record.completionTokens,
+    bytes_in: record.bytesIn,
+    bytes_out: record.bytesOut,
+    prompt_tokens: record.promptTokens,
+    completion_tokens: record.completionTokens,
     // A field that is undefined is left out.
     code: record.code === '' ? undefined : record.code,
-    startedAt: new Date(record.startedAt).toISOString(),
+    started_at: new Date(record.startedAt).toISOString(),
   } satisfies AccessLine;
   const bad = record.outcome === 'upstream_failed' || record.outcome === 'deadline';
   if (record.outcome === 'internal') log.error(fields, 'request');

@@ -195,7 +195,54 @@ describe('pretty log lines', () => {
     );
   });
 
+  it('begin with what a decision is about, as `events` shows it', () => {
+    const decision = { event: 'replica.ready', model: 'llama', replica: 'llama-1', msg: 'Ready after 2.1 s.' };
+    expect(prettyLine(line(decision), false)).toBe(
+      '03:04:05.678 INFO  replica.ready        llama-1: Ready after 2.1 s.\n',
+    );
+    const pinned = {
+      event: 'model.pinned',
+      model: 'llama',
+      replica: null,
+      by: 'ops',
+      msg: 'An operator asked for it.',
+    };
+    expect(prettyLine(line(pinned), false)).toBe(
+      '03:04:05.678 INFO  model.pinned         llama: An operator asked for it. by=ops\n',
+    );
+  });
+
+  it('say of a request what is out of the ordinary', () => {
+    const request = {
+      ...{
+        msg: 'request',
+        request: 'r-1',
+        key: 'anonymous',
+        method: 'POST',
+        route: 'chat_completions',
+        model: 'llama',
+      },
+      ...{
+        stream: true,
+        status: 200,
+        outcome: 'completed',
+        replica: 'llama-1',
+        started_at: '2026-01-02T03:04:05.000Z',
+      },
+      ...{ duration_ms: 12.5, first_byte_ms: 3.25, queue_ms: 0, cold_start_ms: 0, attempts: 1, bytes_in: 4 },
+    };
+    expect(prettyLine(line(request), false)).toBe(
+      '03:04:05.678 INFO  POST chat_completions llama 200 in 12.5 ms, streamed request=r-1 first_byte_ms=3.25\n',
+    );
+    const refused = { ...request, model: 'unknown', status: 404, stream: false, outcome: 'rejected', key: 'app' };
+    expect(prettyLine(line({ ...refused, code: 'model_not_found' }), false)).toContain(
+      'POST chat_completions 404 in 12.5 ms request=r-1 key=app outcome=rejected',
+    );
+  });
+
   it('cannot be forged by what a stranger sent', () => {
+    const forged = { event: 'x\u001b[2J', replica: 'a\nb', msg: 'c\nd' };
+    expect(prettyLine(line(forged), false)).not.toMatch(/\u001b|\n./u);
     const text = prettyLine(line({ msg: 'a\nb\u001b[2J', path: '/x y\r\n\u001b[31m', name: 'caf\u00e9' }), false);
     expect(text.split('\n')).toHaveLength(2);
     expect(text).not.toContain('\u001b');

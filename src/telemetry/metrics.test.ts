@@ -194,7 +194,7 @@ describe('metrics', () => {
 describe('a finished request', () => {
   it('is one access line, one count and one entry of the request log', async () => {
     const telemetry = telemetryOf();
-    telemetry.requestEnded(requestRecord({ id: 'r-9' }));
+    telemetry.requestEnded(requestRecord({ id: 'r-9', durationMs: 0.492_149_999_998 }));
     expect(lines).toHaveLength(1);
     expect(JSON.parse(lines[0] ?? '')).toMatchObject({
       level: 'info',
@@ -204,7 +204,8 @@ describe('a finished request', () => {
       model: 'llama',
       outcome: 'completed',
       status: 200,
-      promptTokens: 7,
+      prompt_tokens: 7,
+      duration_ms: 0.492,
     });
     expect(sampleValue(await render(telemetry), 'vllm_gateway_requests_total', { model: 'llama' })).toBe(1);
     expect(telemetry.requests.find('r-9', null)).toMatchObject({ id: 'r-9' });

@@ -20,6 +20,21 @@ const LEVEL_COLOURS: Readonly<Record<string, Colour>> = {
 
 /** Fields that the line shows elsewhere or not at all. */
 const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(['level', 'time', 'msg']);
+const SHOWN_BY_DECISION: ReadonlySet<string> = new Set([...SHOWN_ELSEWHERE, 'event', 'model', 'replica']);
+/** What an access line says in its message, or what the time at its start already says. */
+const SHOWN_BY_REQUEST: ReadonlySet<string> = new Set([
+  ...SHOWN_ELSEWHERE,
+  ...['method', 'route', 'model', 'stream', 'status', 'duration_ms', 'started_at', 'replica', 'bytes_in', 'bytes_out'],
+]);
+/** What most access lines would say: left out, so that the others catch the eye. */
+const USUAL: Readonly<Record<string, unknown>> = {
+  outcome: 'completed',
+  key: 'anonymous',
+  attempts: 1,
+  queue_ms: 0,
+  cold_start_ms: 0,
+};
+const EVENT_WIDTH = 'replica.start_failed'.length;
 const LEVEL_WIDTH = 'error'.length;
 /** Printable without quotes; everything else (spaces, control characters, quotes) is shown as a JSON string. */
 const PLAIN = /^[\w.,:;/@%+*()[\]{}<>=~!?#&|$^-]+$/u;
@@ -33,11 +48,38 @@ export function prettyLine(line: string, colour: boolean): string {
   const level = String(fields['level']);
   const time = String(fields['time']).slice(11, 23);
   const head = `${paint('grey', time)} ${paint(LEVEL_COLOURS[level] ?? 'bold', level.toUpperCase().padEnd(LEVEL_WIDTH))} `;
+  const { message, hidden, usual } = describe(fields, paint);
   const rest = Object.entries(fields)
-    .filter(([name, value]) => !SHOWN_ELSEWHERE.has(name) && value !== undefined && value !== null && value !== '')
+    .filter(([name, value]) => !hidden.has(name) && value !== undefined && value !== null && value !== '')
+    .filter(([name, value]) => usual[name] !== value)
     .map(([name, value]) => ` ${paint('grey', `${name}=`)}${showValue(value)}`)
     .join('');
-  return `${head}${showMessage(String(fields['msg'] ?? ''))}${rest}\n${stackOf(fields)}`;
+  return `${head}${message}${rest}\n${stackOf(fields)}`;
+}
+
+interface Description {
+  readonly message: string;
+  /** Names of fields that the message holds. */
+  readonly hidden: ReadonlySet<string>;
+  /** Values of fields that are not worth saying. */
+  readonly usual: Readonly<Record<string, unknown>>;
+}
+
+/** Decisions begin with what they are about, as `vllm-gateway events` shows them; requests are a sentence, not twenty fields. */
+function describe(fields: Record<string, unknown>, paint: (name: Colour, text: string) => string): Description {
+  const { msg, event, model, replica, method, route, status, stream, duration_ms: duration } = fields;
+  if (typeof event === 'string') {
+    const about = replica ?? model;
+    const subject = about === undefined || about === null ? '' : `${showValue(about)}: `;
+    const kind = paint('bold', showMessage(event.padEnd(EVENT_WIDTH)));
+    return { message: `${kind} ${subject}${showMessage(String(msg))}`, hidden: SHOWN_BY_DECISION, usual: {} };
+  }
+  if (msg === 'request' && typeof duration === 'number') {
+    const words = [method, route, model === 'unknown' ? '' : model, status].filter((word) => word !== '');
+    const message = `${words.map(showValue).join(' ')} in ${duration} ms${stream === true ? ', streamed' : ''}`;
+    return { message, hidden: SHOWN_BY_REQUEST, usual: USUAL };
+  }
+  return { message: showMessage(String(msg ?? '')), hidden: SHOWN_ELSEWHERE, usual: {} };
 }
 
 function parseLine(line: string): Record<string, unknown> | undefined {

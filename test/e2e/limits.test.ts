@@ -23,7 +23,7 @@ const THREE = ['one', 'two', 'three'];
 /** Duration of the last request that ended with this code, first byte read to answer written, as logged. */
 function lastDuration(gateway: TestGateway, code: string): number {
   const line = gateway.lines.findLast((one) => one.includes(`"code":"${code}"`)) ?? '';
-  return (JSON.parse(line) as { readonly durationMs: number }).durationMs;
+  return (JSON.parse(line) as { readonly duration_ms: number }).duration_ms;
 }
 
 /** Node warns of what looks like a leak: here a whole crowd leaves by one signal. */

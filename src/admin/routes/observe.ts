@@ -12,7 +12,7 @@ import { get } from '../routing.ts';
 import type { Route } from '../routing.ts';
 import { readStatusFacts } from '../status-facts.ts';
 import { statusAnswerOf } from '../status.ts';
-import { SECOND } from '../../units.ts';
+import { SECOND, toMicrosecond } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
 
 /** `startedAt`: when the gateway started, on the monotonic clock. */
@@ -61,11 +61,11 @@ function requestAnswerOf(record: RequestRecord): RequestAnswer {
     code: record.code === '' ? null : record.code,
     replica: record.replica,
     started_at: new Date(record.startedAt).toISOString(),
-    duration_ms: record.durationMs,
-    first_byte_ms: record.firstByteMs,
-    queue_ms: record.queueMs,
-    cold_start_ms: record.coldStartMs,
-    added_ms: record.addedMs,
+    duration_ms: toMicrosecond(record.durationMs),
+    first_byte_ms: toMicrosecond(record.firstByteMs),
+    queue_ms: toMicrosecond(record.queueMs),
+    cold_start_ms: toMicrosecond(record.coldStartMs),
+    added_ms: toMicrosecond(record.addedMs),
     attempts: record.attempts,
     bytes_in: record.bytesIn,
     bytes_out: record.bytesOut,
