@@ -54,6 +54,20 @@ describe('files', () => {
     expect(await files.list(folder)).toEqual(['taken']);
   });
 
+  it('makes folders in folders, takes one that is there, and refuses what cannot be one', async () => {
+    const deep = join(folder, 'one', 'two', 'three');
+    await files.makeFolder(deep, 0o700);
+    await files.makeFolder(deep, 0o700);
+    expect(statSync(deep).mode & 0o777).toBe(0o700);
+    await files.writeAtomic(join(folder, 'file'), 'x');
+    await expect(files.makeFolder(join(folder, 'file'))).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(files.makeFolder(join(folder, 'file', 'two'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  it.runIf(process.platform === 'linux')('refuses a folder where the file system takes none', async () => {
+    await expect(files.makeFolder('/proc/none/of/these')).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
   it('lists an absent folder as empty and removes an absent file without complaint', async () => {
     expect(await files.list(join(folder, 'none'))).toEqual([]);
     await files.remove(join(folder, 'none'));

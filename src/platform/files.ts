@@ -17,6 +17,27 @@ const COPY_BLOCK = 256 * 1024;
 const DEFAULT_FILE_MODE = 0o600;
 const DEFAULT_FOLDER_MODE = 0o700;
 
+/**
+ * Node's own `recursive` never ends where a file system takes no folder although the parent is there (`/proc`): it
+ * blocks the process for good, signals included.
+ */
+async function makeFolders(path: string, mode: number): Promise<void> {
+  const parent = dirname(path);
+  try {
+    await fs.mkdir(path, { mode });
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || parent === path) return existing(path, error);
+    await makeFolders(parent, mode);
+    await fs.mkdir(path, { mode }).catch((again: unknown) => existing(path, again));
+  }
+}
+
+/** A folder that is there, or that somebody else made meanwhile, is what was asked for. */
+async function existing(path: string, error: unknown): Promise<void> {
+  const found = await fs.stat(path).catch(() => undefined);
+  if (found?.isDirectory() !== true) throw error;
+}
+
 export const systemFiles: Files = {
   async readText(path) {
     try {
@@ -75,7 +96,7 @@ export const systemFiles: Files = {
   },
 
   async makeFolder(path, mode = DEFAULT_FOLDER_MODE) {
-    await fs.mkdir(path, { recursive: true, mode });
+    await makeFolders(path, mode);
   },
 
   async list(path) {
