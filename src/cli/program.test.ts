@@ -289,6 +289,14 @@ describe('logs', () => {
     expect(cli.out.text).toBe('qwen-1 100 false\nllama-1 5 true\n');
   });
 
+  it('says that a server run by somebody else keeps its own log', async () => {
+    const { cli, admin } = await connected();
+    const models = [modelSnapshot('there', { state: 'ready', driver: 'external', replicas: ['there-1'] })];
+    admin.control.fleet = fleetSnapshot({ models, replicas: [replicaSnapshot('there-1', 'there')] });
+    expect(await cli.run('logs', 'there')).toBe(1);
+    expect(cli.err.text).toContain('somebody else runs');
+  });
+
   it('ends when nobody reads any more', async () => {
     const { cli, admin } = await connected();
     admin.control.fleet = FLEET;
@@ -319,8 +327,8 @@ describe('events', () => {
     admin.control.decide({ kind: 'replica.evicted', model: 'Qwen/Qwen2.5-7B', reason: 'least recently used' });
     expect(await cli.run('events')).toBe(0);
     expect(cli.out.text.split('\n')).toEqual([
-      '12:53:20.000  replica.reserved  llama-1  a request waits',
-      '12:53:20.000  replica.evicted  Qwen/Qwen2.5-7B  least recently used',
+      '12:53:20.000  replica.reserved      llama-1  a request waits',
+      '12:53:20.000  replica.evicted       Qwen/Qwen2.5-7B  least recently used',
       '',
     ]);
     cli.out.text = '';

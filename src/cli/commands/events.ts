@@ -8,6 +8,9 @@ import { CliError, EXIT } from '../world.ts';
 import type { OutputStream, World } from '../world.ts';
 import { lost } from './logs.ts';
 
+/** The longest kind that is common. */
+const KIND_WIDTH = 'replica.start_failed'.length;
+
 export interface EventFlags {
   readonly follow?: boolean;
   readonly json?: boolean;
@@ -35,5 +38,6 @@ export async function showEvents(world: World, client: GatewayClient, flags: Eve
 function line(decision: DecisionEvent, out: OutputStream): string {
   const time = out.style('dim', decision.at.slice(11, 23));
   const about = decision.replica ?? decision.model ?? '';
-  return [time, out.style('bold', decision.kind), about, decision.reason].filter((part) => part !== '').join('  ');
+  const kind = out.style('bold', decision.kind.padEnd(KIND_WIDTH));
+  return [time, kind, about, decision.reason].filter((part) => part !== '').join('  ');
 }

@@ -15,6 +15,7 @@ export interface LogFlags {
 export async function showLogs(world: World, client: GatewayClient, name: string, flags: LogFlags): Promise<number> {
   const { value: status } = await client.json('/gateway/status', statusAnswer);
   const replica = replicaOf(status, name);
+  refuseExternal(status, replica);
   const path = (tail: string | undefined): string => {
     const query = new URLSearchParams();
     if (tail !== undefined) query.set('tail', tail);
@@ -56,6 +57,13 @@ function replicaOf(status: StatusAnswer, name: string): string {
   }
   const known = [...Object.keys(status.models), ...Object.keys(status.replicas)].slice(0, 20).join(', ');
   throw new CliError(`No model and no replica is called '${name}'; there are: ${known || 'none'}.`);
+}
+
+/** The gateway did not start it and reads nothing of it: an empty answer would look like a silent engine. */
+function refuseExternal(status: StatusAnswer, replica: string): void {
+  const model = status.replicas[replica]?.model ?? '';
+  if (status.models[model]?.driver !== 'external') return;
+  throw new CliError(`${model} is a server that somebody else runs; its log is kept there, not by the gateway.`);
 }
 
 function generation(status: StatusAnswer, id: string): number {
