@@ -13,6 +13,14 @@ describe('the journal', () => {
     expect([kept.length, kept[0]?.seq, kept.at(-1)?.seq]).toEqual([1_000, 501, 1_500]);
   });
 
+  it('warns in the log of what went wrong, and only of that', () => {
+    const levels: string[] = [];
+    const write = (level: string) => (fields: object) => void levels.push(`${level} ${Reflect.get(fields, 'event')}`);
+    const journal = new Journal(new VirtualClock(), { ...silentLog, info: write('info'), warn: write('warn') });
+    for (const kind of ['replica.ready', 'replica.start_failed', 'replica.crashed']) journal.add(decision(kind));
+    expect(levels).toEqual(['info replica.ready', 'warn replica.start_failed', 'warn replica.crashed']);
+  });
+
   it('tells every listener until it leaves, also when another one fails', () => {
     const journal = new Journal(new VirtualClock(), silentLog);
     const told: number[] = [];

@@ -6,6 +6,18 @@ import type { JournalEntry } from './control.ts';
 
 const KEPT = 1_000;
 
+/** Decisions that answer to something gone wrong: warnings in the log. */
+const TROUBLE: ReadonlySet<string> = new Set([
+  'model.backing_off',
+  'model.no_capacity',
+  'replica.crashed',
+  'replica.not_adopted',
+  'replica.stalled',
+  'replica.start_failed',
+  'replica.stuck',
+  'replica.unhealthy',
+]);
+
 export class Journal {
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -23,7 +35,9 @@ export class Journal {
     const entry: JournalEntry = { ...decision, seq: this.#seq, at: this.#clock.wall() };
     this.#entries.push(entry);
     if (this.#entries.length > KEPT) this.#entries.shift();
-    this.#log.info({ event: entry.kind, model: entry.model, replica: entry.replica, ...entry.detail }, entry.reason);
+    const fields = { event: entry.kind, model: entry.model, replica: entry.replica, ...entry.detail };
+    if (TROUBLE.has(entry.kind)) this.#log.warn(fields, entry.reason);
+    else this.#log.info(fields, entry.reason);
     for (const listener of this.#listeners) {
       try {
         listener(entry);
