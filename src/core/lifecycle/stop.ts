@@ -107,14 +107,17 @@ function sendStop(run: Run, replica: Replica, starting: boolean): void {
 export function stopped(run: Run, replica: Replica): void {
   const { state } = run;
   if (replica.phase === 'zombie') for (const id of replica.reservations.keys()) clearQuarantine(run, id, replica.id);
-  decide(
-    run,
-    'replica.gone',
-    { model: replica.model, replica: replica.id },
-    `Its engine has ended (${replica.stopReason ?? 'asked'}) and its memory is back.`,
-  );
+  decide(run, 'replica.gone', { model: replica.model, replica: replica.id }, whyGone(run, replica));
   remove(run, replica);
   state.counters.stops += 1;
+}
+
+function whyGone(run: Run, replica: Replica): string {
+  const reason = replica.stopReason ?? 'asked';
+  const external = run.state.models.get(replica.model)?.settings.driver === 'external';
+  return external
+    ? `It is no longer used (${reason}); whoever runs its engine keeps it running.`
+    : `Its engine has ended (${reason}) and its memory is back.`;
 }
 
 /** A reserved replica that was never launched: nothing to stop. */

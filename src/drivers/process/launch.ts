@@ -127,11 +127,10 @@ export class Launcher {
   }
 }
 
+const SET_COMMAND = 'Set drivers.process.command or the command of the model.';
+
 const SPAWN_FAILURES: Readonly<Record<string, readonly [StartFailureCause, string]>> = {
-  ENOENT: [
-    'bad_arguments',
-    'is not installed here or not in PATH. Set drivers.process.command or the command of the model.',
-  ],
+  ENOENT: ['bad_arguments', `is not installed here or not in PATH. ${SET_COMMAND}`],
   EACCES: ['bad_arguments', 'may not be executed by the user of the gateway.'],
   ENOEXEC: ['bad_arguments', 'is not a program for this machine.'],
   ENOTDIR: ['bad_arguments', 'is not a path to a program.'],
@@ -143,6 +142,12 @@ function spawnFailure(error: unknown, word: string): LaunchError {
   const code = codeOf(error);
   const name = word.split('/').at(-1) ?? word;
   const known = SPAWN_FAILURES[code];
+  // Clients read this too, so the path itself stays out; that it is a path helps whoever wrote it.
+  if (code === 'ENOENT' && word.includes('/'))
+    return new LaunchError(
+      'bad_arguments',
+      `the command '${name}' does not exist at the configured path. ${SET_COMMAND}`,
+    );
   if (known) return new LaunchError(known[0], `the command '${name}' ${known[1]}`);
   if (code.startsWith('ERR_'))
     return new LaunchError('bad_arguments', `the command '${name}' cannot be run (${code}).`);
