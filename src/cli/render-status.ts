@@ -101,13 +101,19 @@ function deviceTable(status: StatusAnswer, out: OutputStream): string {
 function deviceRow(id: string, device: DeviceStatus, status: StatusAnswer, out: OutputStream): Cell[] {
   return [
     plain(device.pool === null ? id : `${id} (${device.pool})`),
-    stateCell(device.state, out),
+    deviceState(device.state, out),
     plain(mibText(device.used_mib)),
     plain(mibText(device.reserved_mib)),
     plain(mibText(device.budget_mib)),
     plain(mibText(device.total_mib)),
     plain(device.residents.map((replica) => status.replicas[replica]?.model ?? replica).join(' ')),
   ];
+}
+
+/** `free` means free for a start, which reads as empty beside a column of used memory. */
+function deviceState(state: DeviceStatus['state'], out: OutputStream): Cell {
+  if (state === 'free') return plain('ok');
+  return state === 'busy' ? coloured('yellow', 'starting', out) : stateCell(state, out);
 }
 
 function stateCell(state: string, out: OutputStream): Cell {
