@@ -105,6 +105,16 @@ describe('usage', () => {
     },
   );
 
+  it.each([['plan', '--model', 'a'], ['doctor'], ['init'], ['bench'], ['completion', 'bash']])(
+    'says that %s is not in this version',
+    async (...args) => {
+      const cli = new CliBench();
+      expect(await cli.run(...args.filter(Boolean))).toBe(2);
+      expect(cli.err.text).toBe(`error: '${args[0]}' is not in this version of vllm-gateway.\n`);
+      expect(cli.out.text).toBe('');
+    },
+  );
+
   it('--version prints it', async () => {
     const cli = new CliBench();
     expect(await cli.run('--version')).toBe(0);

@@ -25,6 +25,9 @@ const ACTS: Readonly<Record<(typeof COMMANDS)[number], string>> = {
   unpin: 'let a pinned model go again when it is idle or its memory is needed',
 };
 
+/** Named in the public interface, and not built yet: said plainly, instead of a guess at what was meant. */
+const LATER = ['plan', 'doctor', 'init', 'bench', 'completion'];
+
 /** `ended` hears the exit code of the command that ran. */
 export function createProgram(world: World, ended: (code: number) => void): Command {
   const program = new Command('vllm-gateway')
@@ -48,6 +51,16 @@ export function createProgram(world: World, ended: (code: number) => void): Comm
     });
   addLocalCommands(program, world, ended);
   addRemoteCommands(program, world, ended);
+  for (const name of LATER) {
+    program
+      .command(name, { hidden: true })
+      .argument('[rest...]')
+      .allowUnknownOption()
+      .action(() => {
+        world.err.write(world.err.style('red', `error: '${name}' is not in this version of vllm-gateway.\n`));
+        ended(EXIT.usage);
+      });
+  }
   return program;
 }
 

@@ -133,6 +133,7 @@ describe('a start', () => {
     expect(sink.leases).toHaveLength(1);
     expect(fleet.controller.snapshot().replicas.get(sink.leases[0]?.replicaId ?? '')?.port).toBe(20_001);
     expect(fleet.controller.journal.recent().map((entry) => entry.kind)).not.toContain('model.backing_off');
+    expect(fleet.controller.snapshot().models.get('a')?.lastFailure).toBeNull();
   });
 });
 

@@ -153,6 +153,8 @@ export function becameReady(run: Run, replica: Replica): void {
   endRest(run, model);
   model.portRetryUsed = false;
   model.portsSkipped = 0;
+  // A port that a stranger held is nobody's failure once the model is up.
+  if (model.lastFailure?.cause === 'port_in_use') model.lastFailure = null;
   model.loadRequested = false;
   syncClocks(run, model);
   const seconds = ((now - (replica.launchedAt ?? now)) / 1000).toFixed(1);
