@@ -25,7 +25,10 @@ export function cliPage(): string {
   // Help texts need no more of the world than where they would be printed.
   const world = { version: '', out: TERMINAL, err: TERMINAL } as unknown as World;
   const program = createProgram(world, () => undefined);
-  const commands = program.createHelp().visibleCommands(program).filter((command) => command.name() !== 'help');
+  const commands = program
+    .createHelp()
+    .visibleCommands(program)
+    .filter((command) => command.name() !== 'help');
   return page(
     'Command line',
     '`npx vllm-gateway COMMAND` from the installed package. In a checkout, `npm start` is `demo`, and `npm start -- ARGUMENTS` is `serve ARGUMENTS`. ' +
