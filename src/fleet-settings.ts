@@ -89,7 +89,7 @@ function unstartable(model: ModelConfig): ModelSettings['unstartable'] {
   return {
     cause: 'driver_unavailable',
     message:
-      'this version has no Docker driver: it comes with the GPU milestone; until then use driver: process, or url for a server that is already running',
+      'this version has no Docker driver: it comes with a later one; until then use driver: process, or url for a server that is already running',
   };
 }
 
