@@ -107,11 +107,7 @@ export interface Config {
   };
   readonly drivers: {
     readonly default: DriverKind;
-    readonly docker: Readonly<Record<string, unknown>> & {
-      readonly socket: string;
-      readonly network: string;
-      readonly image: string;
-    };
+    readonly docker: DockerSettings;
     readonly process: {
       readonly command: readonly string[];
       readonly portRange: { readonly first: number; readonly last: number };
@@ -125,6 +121,22 @@ export interface Config {
   readonly aliases: ReadonlyMap<string, string>;
   /** Everything in force that is not an error in a file: shown in status and metrics. */
   readonly problems: readonly ConfigProblem[];
+}
+
+export interface DockerSettings {
+  readonly socket: string;
+  readonly network: string;
+  readonly image: string;
+  readonly gpus: 'auto' | 'nvidia' | 'cdi' | 'none';
+  readonly reach: 'auto' | 'network' | 'published';
+  /** Of an engine, inside its container. */
+  readonly port: number;
+  readonly containerPrefix: string;
+  readonly gatewayContainer: string;
+  readonly probeImage: string;
+  readonly cacheDir: string;
+  readonly tempDir: string;
+  readonly libraryPath: string | null;
 }
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';

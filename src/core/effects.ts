@@ -1,6 +1,8 @@
 /** Everything the core may ask of the shell. Plain data, performed in order after the step that returned it. */
 import type { GatewayError } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
+import type { LaunchShare } from './launch.ts';
+import type { Footprint } from './memory/footprint.ts';
 import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
 
 /** A decision for people: `GET /gateway/events`, the log, the dashboard. */
@@ -35,8 +37,15 @@ export type FleetEffect =
       readonly model: string;
       readonly specHash: string;
       readonly reservations: ReadonlyMap<string, Bytes>;
+      readonly share: LaunchShare;
       readonly port: number | null;
     }
+  /** Find the model's size if it has `sizing`, and make its image and weights present; answered by `model.prepared` … */
+  | { readonly kind: 'model.prepare'; readonly model: string }
+  /** … unless nobody wants it any more: end it, without an answer. */
+  | { readonly kind: 'model.prepare_cancelled'; readonly model: string }
+  /** Write it down. */
+  | { readonly kind: 'footprint.learned'; readonly footprint: Footprint }
   | {
       readonly kind: 'replica.stop';
       readonly replica: ReplicaRef;

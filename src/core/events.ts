@@ -1,6 +1,8 @@
 /** Everything that can happen to the fleet. Plain data; `step` is told, it never asks. */
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
+import type { Footprint } from './memory/footprint.ts';
+import type { ModelSize } from './memory/model-shape.ts';
 import type { FleetSettings } from './settings.ts';
 import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
 
@@ -16,6 +18,8 @@ export interface HealthReport {
   /** A byte was relayed on some lease since the last look. */
   readonly bytesMoved: boolean;
 }
+
+export type StartMilestone = 'loading' | 'profiled';
 
 /** What a driver found at start: something that an earlier gateway process launched. */
 export interface FoundReplica {
@@ -55,6 +59,8 @@ export type FleetEvent =
       readonly replica: ReplicaRef;
       readonly phase: string;
       readonly fraction: number | null;
+      /** `loading`: it has looked at free memory and begins to fill it; `profiled`: it measures no more. */
+      readonly milestone: StartMilestone | null;
     }
   | { readonly kind: 'replica.ready'; readonly replica: ReplicaRef }
   | {
@@ -62,6 +68,8 @@ export type FleetEvent =
       readonly replica: ReplicaRef;
       readonly cause: StartFailureCause;
       readonly message: string;
+      /** Out of memory for the KV cache: how much more on each device would have done, if it said so. */
+      readonly shortage?: Bytes | null;
     }
   /** The driver says that the process is gone, asked or not. During a start the cause was classified from its log. */
   | {
@@ -69,18 +77,57 @@ export type FleetEvent =
       readonly replica: ReplicaRef;
       readonly detail: string;
       readonly cause: StartFailureCause;
+      /** As in `replica.start_failed`. */
+      readonly shortage?: Bytes | null;
     }
   /** The stop effect is done: nothing of it is left and its memory is seen back. */
   | { readonly kind: 'replica.stopped'; readonly replica: ReplicaRef }
   /** It could not be verified gone: its bytes stay promised and its devices take no start. */
   | { readonly kind: 'replica.stop_failed'; readonly replica: ReplicaRef; readonly detail: string }
+  /** What it really takes, seen once ready: replaces what was promised, in this step. */
+  | {
+      readonly kind: 'replica.measured';
+      readonly replica: ReplicaRef;
+      /** Bytes per device, once ready. */
+      readonly steady: ReadonlyMap<string, Bytes>;
+      /** Null when it cannot be learned from (adopted, a neighbour moved meanwhile). */
+      readonly footprint: Footprint | null;
+    }
+  /** At start: what earlier runs learned. */
+  | { readonly kind: 'footprints.loaded'; readonly footprints: readonly Footprint[] }
+  /** Answers to `model.prepare`, in any order, until `model.prepared` or `model.prepare_failed`. */
+  | { readonly kind: 'model.sized'; readonly model: string; readonly size: ModelSize }
+  | {
+      readonly kind: 'model.prepare_progressed';
+      readonly model: string;
+      /** `metadata`, `image`, `weights`. */
+      readonly phase: string;
+      readonly fraction: number | null;
+    }
+  /** Everything that a start needs is present. `image`: digest, null when the driver has none. */
+  | { readonly kind: 'model.prepared'; readonly model: string; readonly image: string | null }
+  | {
+      readonly kind: 'model.prepare_failed';
+      readonly model: string;
+      readonly cause: StartFailureCause;
+      readonly message: string;
+    }
   | { readonly kind: 'replica.checked'; readonly replica: ReplicaRef; readonly report: HealthReport }
   /** Before the first request may arrive: tickets wait, nothing is started, until what an earlier run left is known … */
   | { readonly kind: 'adoption.begun' }
   | { readonly kind: 'replica.found'; readonly found: FoundReplica }
   /** … and all of it was told, or could not be listed. */
   | { readonly kind: 'adoption.ended' }
-  | { readonly kind: 'device.observed'; readonly id: string; readonly totalBytes: Bytes; readonly foreignBytes: Bytes }
+  /** A reading: what the device has, and what of it others hold (own replicas taken out). */
+  | {
+      readonly kind: 'device.observed';
+      readonly id: string;
+      readonly totalBytes: Bytes;
+      readonly usedBytes: Bytes;
+      readonly foreignBytes: Bytes;
+    }
+  /** No reading can be had: no start may begin there until there is one. What is ready goes on. */
+  | { readonly kind: 'device.silent'; readonly id: string; readonly reason: string }
   | { readonly kind: 'model.load'; readonly model: string }
   | { readonly kind: 'model.unload'; readonly model: string; readonly reason: Extract<StopReason, 'unload' | 'reload'> }
   | { readonly kind: 'model.pin'; readonly model: string; readonly pinned: boolean }

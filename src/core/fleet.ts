@@ -11,6 +11,12 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
   return {
     name: settings.name,
     settings,
+    size: null,
+    preparation: null,
+    prepared: !settings.needsPreparation,
+    image: null,
+    footprints: [],
+    shortage: 0,
     queue: new TicketQueue(),
     current: null,
     generation: 0,
@@ -32,7 +38,16 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
 }
 
 export function newDevice(settings: DeviceSettings): Device {
-  return { ...settings, foreignBytes: 0, gateHolder: null, quarantine: null };
+  return {
+    ...settings,
+    usedBytes: null,
+    observedAt: null,
+    foreignBytes: 0,
+    silent: null,
+    gateHolder: null,
+    gateSince: null,
+    quarantine: null,
+  };
 }
 
 export function emptyFleet(settings: FleetSettings, now: Milliseconds): FleetState {

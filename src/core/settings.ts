@@ -1,6 +1,7 @@
 /** What the core must know of the configuration. Immutable; a reload replaces the whole record. */
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
+import type { MemoryRules, SizingSettings } from './memory/sizing.ts';
 
 export type DriverKind = 'docker' | 'process' | 'external' | 'simulated';
 
@@ -17,6 +18,7 @@ export interface FleetSettings {
   };
   readonly retry: { readonly attempts: number };
   readonly ports: { readonly first: number; readonly last: number };
+  readonly memory: MemoryRules;
   readonly devices: readonly DeviceSettings[];
   readonly models: ReadonlyMap<string, ModelSettings>;
 }
@@ -28,6 +30,13 @@ export interface DeviceSettings {
   readonly budgetBytes: Bytes;
   readonly pool: string | null;
   readonly uuid: string | null;
+  /** Model, size and driver of the device in one text: a footprint learned on another class says nothing here. */
+  readonly deviceClass: string;
+  /**
+   * It stands for devices that cannot be read: nobody knows their bytes, so each model takes the whole of it, and one
+   * runs at a time.
+   */
+  readonly unmeasured: boolean;
 }
 
 export interface ModelSettings {
@@ -48,12 +57,19 @@ export interface ModelSettings {
   readonly startStallTimeout: Milliseconds;
   readonly stopTimeout: Milliseconds;
   readonly stallTimeout: Milliseconds;
-  /** How many devices a replica takes (tensor parallel size); 0 when it takes no device memory. */
+  /**
+   * How many devices a replica takes (tensor parallel size) as configured; 0 when it takes no device memory. Where it is
+   * 1 and `sizing` allows it, a model too large for one device takes as many as it needs.
+   */
   readonly deviceCount: number;
   /** Devices it may use, in the order of the configuration. */
   readonly deviceIds: readonly string[];
-  /** Declared bytes on each of its devices; null = the whole budget of each. */
+  /** Declared bytes on each of its devices; null = a learned footprint, an estimate, or its share of each. */
   readonly memory: Bytes | null;
+  /** What a need is computed from; null = nothing to compute (declared, or no device memory, or no engine that is known). */
+  readonly sizing: SizingSettings | null;
+  /** Metadata, image or weights are looked for, and fetched, before a start may take memory. */
+  readonly needsPreparation: boolean;
   /** Takes a port of `ports` (process driver). */
   readonly needsPort: boolean;
   /** Set when this model can never start here; every request is told why. */

@@ -4,6 +4,10 @@
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { Deadlines } from './deadlines.ts';
+import type { StartMilestone } from './events.ts';
+import type { LaunchShare } from './launch.ts';
+import type { Footprint } from './memory/footprint.ts';
+import type { ModelSize } from './memory/model-shape.ts';
 import type { Ring } from './ring.ts';
 import type { TicketQueue } from './admission/queue.ts';
 import type { RetryWindow } from './admission/retry-budget.ts';
@@ -52,8 +56,11 @@ export interface Replica {
   /** From SIGTERM to verified gone, as configured when it was made. */
   readonly stopTimeout: Milliseconds;
   phase: ReplicaPhase;
-  /** Devices with the bytes promised on each; empty when it takes no device memory. */
-  readonly reservations: ReadonlyMap<string, Bytes>;
+  /** Devices with the bytes promised on each once it is ready; replaced when measured; empty when it takes no device memory. */
+  reservations: ReadonlyMap<string, Bytes>;
+  /** The same devices with the bytes promised from launch to ready: at least the reservation. */
+  readonly peaks: ReadonlyMap<string, Bytes>;
+  readonly share: LaunchShare;
   port: number | null;
   endpoint: Endpoint | null;
   readonly leases: Set<string>;
@@ -65,6 +72,10 @@ export interface Replica {
   stopReason: StopReason | null;
   /** Start detail, as reported by the shell. */
   progress: { readonly phase: string; readonly fraction: number | null } | null;
+  /** How far its start has changed memory; null = not yet. */
+  milestone: StartMilestone | null;
+  /** Its reservation is what was seen, not what was thought. */
+  measured: boolean;
   readonly adopted: boolean;
   /** The process is known to be gone. */
   exited: boolean;
@@ -116,9 +127,27 @@ export interface PausableClock {
   runningSince: Milliseconds | null;
 }
 
+/** Metadata, image and weights are being made present; no memory is promised meanwhile. */
+export interface Preparation {
+  readonly since: Milliseconds;
+  phase: string;
+  fraction: number | null;
+}
+
 export interface Model {
   readonly name: string;
   settings: ModelSettings;
+  /** What its files say; null = nobody has looked yet. */
+  size: ModelSize | null;
+  preparation: Preparation | null;
+  /** Everything a start needs was present when last looked; false again when a start failed for want of it. */
+  prepared: boolean;
+  /** Digest of its image; null = unknown or none. */
+  image: string | null;
+  /** Learned, one per device class and tensor parallel size. */
+  readonly footprints: Footprint[];
+  /** Bytes per device that a start said it lacked: added to the estimate until a footprint is known. */
+  shortage: Bytes;
   readonly queue: TicketQueue;
   /** Replica that is reserved, starting or ready; one at most in this version. */
   current: string | null;
@@ -155,10 +184,20 @@ export interface Device {
   budgetBytes: Bytes;
   pool: string | null;
   uuid: string | null;
+  deviceClass: string;
+  unmeasured: boolean;
+  /** As last read, whoever holds them; null = never read. */
+  usedBytes: Bytes | null;
+  /** Time of the last reading; null = never. */
+  observedAt: Milliseconds | null;
   /** Bytes of others, when known. */
   foreignBytes: Bytes;
+  /** Why there is no reading; no start may begin meanwhile. Null = there is one, or none is needed. */
+  silent: string | null;
   /** The replica whose memory is changing right now. */
   gateHolder: string | null;
+  /** Since when it is held. */
+  gateSince: Milliseconds | null;
   /** Why no start may begin here; null = fine. */
   quarantine: string | null;
 }

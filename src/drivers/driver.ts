@@ -3,7 +3,7 @@
  * restart of the gateway it writes where it runs (records in `state_dir`, container labels). One contract suite,
  * `test/contract/driver-contract.ts`, holds for every driver.
  */
-import type { LaunchSpec } from '../core/launch.ts';
+import type { FetchSpec, LaunchSpec } from '../core/launch.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import type { FoundReplica } from '../core/events.ts';
 import type { StartFailureCause } from '../errors.ts';
@@ -43,6 +43,12 @@ export class LaunchError extends Error {
   }
 }
 
+export interface FetchOptions {
+  readonly signal: AbortSignal;
+  /** `image`, `weights`; a fraction in [0, 1] when it is known. Each call proves that the fetch is alive. */
+  readonly progress: (phase: 'image' | 'weights', fraction: number | null) => void;
+}
+
 export interface LogOptions {
   /** Last lines first to send; 0 = none. */
   readonly tail: number;
@@ -52,6 +58,13 @@ export interface LogOptions {
 
 export interface Driver {
   readonly kind: string;
+  /**
+   * Makes present what a launch needs: pulls the image when it is absent, then runs `argv` to its end where engines run.
+   * Resolves with the digest of the image, null where there is none; rejects with LaunchError. Aborting ends all of it.
+   */
+  fetch(spec: FetchSpec, options: FetchOptions): Promise<{ readonly image: string | null }>;
+  /** Process ids of its whole tree as the machine (and so `nvidia-smi`) numbers them; empty when unknown. */
+  pids(replica: ReplicaRef): Promise<readonly number[]>;
   /** Idempotent by identity. Resolves when the process exists (not when it is ready). */
   launch(spec: LaunchSpec, identity: ReplicaIdentity): Promise<Endpoint>;
   /** Idempotent; resolves when nothing of it is left (whole tree); rejects when that cannot be had within the timeout. */
@@ -66,8 +79,6 @@ export interface Driver {
   logs(replica: ReplicaRef, options: LogOptions): AsyncIterable<string>;
   /** Last lines of the log, for failure classification. */
   tail(replica: ReplicaRef, lines: number): Promise<readonly string[]>;
-  /** Size of its log so far: growth counts as progress of a start. */
-  logSize(replica: ReplicaRef): Promise<Bytes>;
   close(): Promise<void>;
 }
 

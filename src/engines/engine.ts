@@ -2,7 +2,8 @@
 import type { ModelConfig } from '../config/config.ts';
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes } from '../units.ts';
-import type { LaunchSpec } from '../core/launch.ts';
+import type { FetchSpec, LaunchShare, LaunchSpec } from '../core/launch.ts';
+import type { StartMilestone } from '../core/events.ts';
 
 export interface LaunchContext {
   readonly model: ModelConfig;
@@ -19,6 +20,16 @@ export interface LaunchContext {
     readonly totalBytes: Bytes;
     readonly reservedBytes: Bytes;
   }[];
+  readonly share: LaunchShare;
+  /** Set for container drivers: the image, and where its version can be read from (`v0.16.0`). */
+  readonly image: string | null;
+}
+
+export interface FetchContext {
+  readonly model: ModelConfig;
+  /** What stands before `serve REPO --flags…`. */
+  readonly command: readonly string[];
+  readonly image: string | null;
 }
 
 /** Numbers whose movement proves that an engine works; null when the text has none of them. */
@@ -33,6 +44,23 @@ export interface StartFailureVerdict {
   readonly cause: StartFailureCause;
   /** One line for clients: what is wrong and what would help. No paths, no keys. */
   readonly message: string;
+  /** Out of memory for the KV cache: how much more on each device would have done, if the log says so. */
+  readonly shortage: Bytes | null;
+}
+
+export interface Progress {
+  readonly phase: string;
+  /** In [0, 1] when known. */
+  readonly fraction: number | null;
+  readonly milestone: StartMilestone | null;
+}
+
+/** What an engine says of its own memory in its log, per device; null = not said (yet). */
+export interface MemoryReport {
+  readonly weightBytes: Bytes | null;
+  readonly kvCacheBytes: Bytes | null;
+  readonly kvCacheTokens: number | null;
+  readonly graphBytes: Bytes | null;
 }
 
 export interface Engine {
@@ -47,8 +75,14 @@ export interface Engine {
   servedName(model: ModelConfig): string;
   /** Reads `GET /metrics`; null when it has no such counters. */
   readCounters(metrics: string): EngineCounters | null;
-  /** Phase of a start from one log line; null when the line says nothing. `fraction` in [0, 1] when known. */
-  readProgress(line: string): { readonly phase: string; readonly fraction: number | null } | null;
+  /** Phase of a start from one log line; null when the line says nothing. */
+  readProgress(line: string): Progress | null;
+  /** From the lines of a start; later lines win. */
+  readMemoryReport(lines: readonly string[]): MemoryReport;
+  /** Tokens of KV cache from `/metrics`; null when it does not say. */
+  readKvCacheTokens(metrics: string): number | null;
+  /** What fetches the weights into the shared cache before a start; null = the engine fetches them itself. */
+  fetchSpec(context: FetchContext): FetchSpec | null;
   /** Root cause of a failed start from the last log lines and how it ended. */
   classifyFailure(
     lines: readonly string[],
