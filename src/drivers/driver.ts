@@ -7,6 +7,7 @@ import type { FetchSpec, LaunchSpec } from '../core/launch.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import type { FoundReplica } from '../core/events.ts';
 import type { StartFailureCause } from '../errors.ts';
+import type { DockerSettings } from '../config/config.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 
@@ -79,6 +80,8 @@ export interface Driver {
   logs(replica: ReplicaRef, options: LogOptions): AsyncIterable<string>;
   /** Last lines of the log, for failure classification. */
   tail(replica: ReplicaRef, lines: number): Promise<readonly string[]>;
+  /** Why nothing can be launched now (the daemon does not answer, …), for `/readyz`; null = as far as is known it can. */
+  trouble?(): string | null;
   close(): Promise<void>;
 }
 
@@ -91,4 +94,8 @@ export interface DriverContext {
   readonly gatewayId: string;
   /** Size at which a log of the process driver is rotated; 16 MiB when left out. */
   readonly rotateLogsAt?: Bytes;
+  /** Of the Docker driver; without them it cannot launch. */
+  readonly docker?: DockerSettings;
+  /** Told once of each thing that an operator should know: a fallback that was taken, a foreign container in the way. */
+  readonly notice?: (text: string) => void;
 }

@@ -6,7 +6,15 @@ import { createDriver } from './registry.ts';
 
 const context = { platform: createTestPlatform(), stateDir: '/state', gatewayId: 'g' };
 const identity = { id: 'a', generation: 1, model: 'm', specHash: 'h', reservations: new Map<string, number>() };
-const spec = (url: string | null): LaunchSpec => ({ argv: [], env: {}, host: '127.0.0.1', port: null, url });
+const spec = (url: string | null): LaunchSpec => ({
+  argv: [],
+  env: {},
+  host: '127.0.0.1',
+  port: null,
+  url,
+  deviceUuids: null,
+  container: null,
+});
 
 describe('servers that somebody else runs', () => {
   const driver = createDriver('external', context);
@@ -29,7 +37,7 @@ describe('servers that somebody else runs', () => {
     await driver.stop(identity, { timeout: 1, starting: false, cutConnections: () => {} });
     expect(await driver.list()).toEqual([]);
     expect(await driver.tail(identity, 10)).toEqual([]);
-    expect(await driver.logSize(identity)).toBe(0);
+    expect(await driver.pids(identity)).toEqual([]);
     driver.adopt(identity);
     driver.watch(() => {})[Symbol.dispose]();
     await driver.close();

@@ -343,13 +343,6 @@ function logging(fixture: Fixture): void {
     expect(await harness.during(followed)).toEqual([]);
   });
 
-  it('counts the bytes of a log as they come', async () => {
-    const { driver, harness } = fixture;
-    expect(await driver.logSize(ONE)).toBe(0);
-    await driver.launch(await harness.spec('count-to-100'), ONE);
-    await harness.until(async () => (await driver.logSize(ONE)) >= 'started\n'.length + 100 * 'line 0\n'.length);
-  });
-
   it('knows no lines of a replica that never was', async () => {
     const { driver } = fixture;
     expect(await driver.tail(identityOf('never-1'), 10)).toEqual([]);

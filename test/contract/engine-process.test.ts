@@ -44,6 +44,8 @@ async function specOf(
     port: await freePort(),
     engineKey: keys.keyFor(ONE),
     devices: [{ id: 'gpu-0', uuid: null, totalBytes: 24 * GIB, reservedBytes: 20 * GIB }],
+    share: { tensorParallel: 1, utilization: null, kvCacheBytes: null, maxModelLen: null },
+    image: null,
   });
 }
 
@@ -125,7 +127,7 @@ describe('an engine that is stopped', () => {
       await specOf({ FAKE_VLLM_FAULT: 'sigterm_lost_during_start', FAKE_VLLM_START_MS: '6000' }),
       ONE,
     );
-    await until(async () => (await harness.driver.logSize(ONE)) > 0 || exits.length > 0);
+    await until(async () => (await harness.driver.tail(ONE, 1)).length > 0 || exits.length > 0);
     await harness.driver.stop(ONE, stopOptions({ starting: true, timeout: 9_000 }));
     expect(await harness.members(ONE)).toEqual([]);
   });

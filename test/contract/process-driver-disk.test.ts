@@ -6,7 +6,15 @@ import { createTestPlatform, type TestPlatform } from '../support/test-platform.
 import { identityOf, stopOptions } from './driver-contract.ts';
 
 const STATE = '/state';
-const spec = (port: number) => ({ argv: ['engine'], env: {}, host: '127.0.0.1', port, url: null });
+const spec = (port: number) => ({
+  argv: ['engine'],
+  env: {},
+  host: '127.0.0.1',
+  port,
+  url: null,
+  deviceUuids: null,
+  container: null,
+});
 const contextOf = (platform: TestPlatform): DriverContext => ({ platform, stateDir: STATE, gatewayId: 'gw' });
 const full = (): Promise<never> => Promise.reject(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }));
 

@@ -52,6 +52,8 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
     host: '127.0.0.1',
     port: await freePort(),
     url: null,
+    deviceUuids: null,
+    container: null,
   });
   const members = (replica: ReplicaRef): Promise<readonly ProcessFacts[]> =>
     platform.subprocess.findByEnvironment('VGW_PROCESS', `${gatewayId}/${replica.id}/${replica.generation}`);
@@ -68,9 +70,7 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
       return current;
     },
     spec: async (program) =>
-      program === 'missing'
-        ? { argv: ['/nowhere/no-such-engine'], env: {}, host: '127.0.0.1', port: await freePort(), url: null }
-        : shell(SCRIPTS[program]),
+      program === 'missing' ? { ...(await shell('')), argv: ['/nowhere/no-such-engine'] } : shell(SCRIPTS[program]),
     murder(replica) {
       platform.subprocess.signal(pidOf(stateDir, replica), 'SIGKILL');
     },

@@ -34,7 +34,15 @@ export async function simulatedHarness(): Promise<DriverHarness> {
       return current;
     },
     async spec(program): Promise<LaunchSpec> {
-      return { argv: [program], env: {}, host: '127.0.0.1', port: port++, url: null };
+      return {
+        argv: [program],
+        env: {},
+        host: '127.0.0.1',
+        port: port++,
+        url: null,
+        deviceUuids: null,
+        container: null,
+      };
     },
     murder: (replica) => processOf(replica)?.end(null, 'SIGKILL'),
     living: async (replica) => (processOf(replica)?.exit === null ? 1 : 0),

@@ -5,6 +5,14 @@ import { LaunchError, type Driver } from '../driver.ts';
 export class DockerDriver implements Driver {
   readonly kind = 'docker';
 
+  async fetch(): Promise<{ readonly image: null }> {
+    return { image: null };
+  }
+
+  async pids(): Promise<readonly []> {
+    return [];
+  }
+
   async launch(): Promise<Endpoint> {
     throw new LaunchError(
       'driver_unavailable',
@@ -28,10 +36,6 @@ export class DockerDriver implements Driver {
 
   async tail(): Promise<readonly string[]> {
     return [];
-  }
-
-  async logSize(): Promise<number> {
-    return 0;
   }
 
   async close(): Promise<void> {}

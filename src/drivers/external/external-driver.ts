@@ -6,6 +6,14 @@ import { LaunchError, type Driver } from '../driver.ts';
 export class ExternalDriver implements Driver {
   readonly kind = 'external';
 
+  async fetch(): Promise<{ readonly image: null }> {
+    return { image: null };
+  }
+
+  async pids(): Promise<readonly []> {
+    return [];
+  }
+
   async launch(spec: LaunchSpec): Promise<Endpoint> {
     const url = spec.url !== null && URL.canParse(spec.url) ? new URL(spec.url) : null;
     if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
@@ -30,10 +38,6 @@ export class ExternalDriver implements Driver {
 
   async tail(): Promise<readonly string[]> {
     return [];
-  }
-
-  async logSize(): Promise<number> {
-    return 0;
   }
 
   async close(): Promise<void> {}

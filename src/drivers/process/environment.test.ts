@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { resolveCommand } from './command.ts';
 import { baseEnvironment, marks } from './environment.ts';
-import { fileName } from './names.ts';
+import { fileName } from '../logs/names.ts';
 
 describe('the environment of an engine', () => {
   it('holds what engines need and nothing that speaks to the gateway or is its secret', () => {

@@ -1,7 +1,7 @@
 import type { Endpoint } from '../../core/state.ts';
 import { processMark } from './environment.ts';
 import type { ReplicaRecord } from './records.ts';
-import type { ReplicaLog } from './replica-log.ts';
+import type { ReplicaLog } from '../logs/replica-log.ts';
 import type { ProcessTree } from './stop-tree.ts';
 
 /** A process that this driver object launched or adopted and that was not stopped yet. */

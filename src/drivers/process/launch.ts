@@ -7,7 +7,7 @@ import { LaunchError, type DriverContext, type ReplicaIdentity } from '../driver
 import { resolveCommand, SIMULATED_ENGINE } from './command.ts';
 import { baseEnvironment, marks } from './environment.ts';
 import { bootOf } from './find.ts';
-import { fileName } from './names.ts';
+import { fileName } from '../logs/names.ts';
 import type { ReplicaRecord, Records } from './records.ts';
 
 export interface Launched {
@@ -138,7 +138,7 @@ const SPAWN_FAILURES: Readonly<Record<string, readonly [StartFailureCause, strin
   E2BIG: ['bad_arguments', 'gets more arguments than the system allows.'],
 };
 
-function spawnFailure(error: unknown, word: string): LaunchError {
+export function spawnFailure(error: unknown, word: string): LaunchError {
   const code = codeOf(error);
   const name = word.split('/').at(-1) ?? word;
   const known = SPAWN_FAILURES[code];
@@ -154,6 +154,6 @@ function spawnFailure(error: unknown, word: string): LaunchError {
   return new LaunchError('driver_unavailable', `the system cannot start another process now (${code}).`);
 }
 
-function codeOf(error: unknown): string {
+export function codeOf(error: unknown): string {
   return (error as { readonly code?: string } | null)?.code ?? String(error);
 }

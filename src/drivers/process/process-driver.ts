@@ -1,17 +1,26 @@
 /** Runs engines as processes of this machine. They outlive the gateway; what is needed to find them again is on disk. */
 import type { FoundReplica } from '../../core/events.ts';
-import type { LaunchSpec } from '../../core/launch.ts';
+import type { FetchSpec, LaunchSpec } from '../../core/launch.ts';
 import type { Endpoint, ReplicaRef } from '../../core/state.ts';
 import type { Bytes, Milliseconds } from '../../units.ts';
-import type { Driver, DriverContext, ExitReport, LogOptions, ReplicaIdentity, StopOptions } from '../driver.ts';
+import type {
+  Driver,
+  DriverContext,
+  ExitReport,
+  FetchOptions,
+  LogOptions,
+  ReplicaIdentity,
+  StopOptions,
+} from '../driver.ts';
+import { Fetcher } from './fetch.ts';
 import { findReplica, type Found } from './find.ts';
 import { Launcher } from './launch.ts';
-import { keyOf } from './names.ts';
+import { keyOf } from '../logs/names.ts';
 import { endpointOf, treeOf, type Held } from './held.ts';
-import { pruneLogs } from './prune-logs.ts';
+import { pruneLogs } from '../logs/prune-logs.ts';
 import { Records } from './records.ts';
-import { ReplicaLog, ROTATE_AT } from './replica-log.ts';
-import { leaderIsLive, stopTree } from './stop-tree.ts';
+import { ReplicaLog, ROTATE_AT } from '../logs/replica-log.ts';
+import { leaderIsLive, membersOf, stopTree } from './stop-tree.ts';
 
 /** How soon the end of a process that is not our child is seen. */
 const LOOK_EVERY: Milliseconds = 250;
@@ -27,6 +36,7 @@ export class ProcessDriver implements Driver {
   readonly #context: DriverContext;
   readonly #records: Records;
   readonly #launcher: Launcher;
+  readonly #fetcher: Fetcher;
   readonly #rotateAt: Bytes;
   readonly #held = new Map<string, Held>();
   readonly #launching = new Map<string, Promise<Endpoint>>();
@@ -43,7 +53,18 @@ export class ProcessDriver implements Driver {
     this.#context = context;
     this.#records = new Records(context.platform.files, context.stateDir);
     this.#launcher = new Launcher(context, this.#records);
+    this.#fetcher = new Fetcher(context);
     this.#rotateAt = context.rotateLogsAt ?? ROTATE_AT;
+  }
+
+  fetch(spec: FetchSpec, options: FetchOptions): Promise<{ readonly image: null }> {
+    return this.#fetcher.fetch(spec, options);
+  }
+
+  async pids(replica: ReplicaRef): Promise<readonly number[]> {
+    const record = this.#held.get(keyOf(replica))?.record ?? this.#found.get(keyOf(replica))?.record;
+    if (!record) return [];
+    return (await membersOf(this.#context.platform, treeOf(record))).map((facts) => facts.pid);
   }
 
   launch(spec: LaunchSpec, identity: ReplicaIdentity): Promise<Endpoint> {
@@ -68,6 +89,7 @@ export class ProcessDriver implements Driver {
 
   async list(): Promise<readonly FoundReplica[]> {
     const replicas: FoundReplica[] = [];
+    await this.#fetcher.endLeftovers();
     for (const record of await this.#records.all()) {
       const found = await findReplica(this.#context.platform, this.#records, record);
       const key = keyOf(record);
@@ -107,10 +129,6 @@ export class ProcessDriver implements Driver {
 
   tail(replica: ReplicaRef, lines: number): Promise<readonly string[]> {
     return this.#logOf(replica).tail(lines);
-  }
-
-  logSize(replica: ReplicaRef): Promise<Bytes> {
-    return this.#logOf(replica).size();
   }
 
   async close(): Promise<void> {

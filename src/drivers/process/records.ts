@@ -5,7 +5,7 @@
 import type { ReplicaRef } from '../../core/state.ts';
 import type { Files } from '../../platform/platform.ts';
 import type { Bytes, Milliseconds } from '../../units.ts';
-import { fileName } from './names.ts';
+import { fileName } from '../logs/names.ts';
 
 export interface ReplicaRecord {
   readonly format: 1;

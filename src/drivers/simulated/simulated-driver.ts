@@ -1,13 +1,14 @@
 /** The driver contract over a machine in memory: for tests of everything above drivers. */
 import type { FoundReplica } from '../../core/events.ts';
-import type { LaunchSpec } from '../../core/launch.ts';
+import type { FetchSpec, LaunchSpec } from '../../core/launch.ts';
 import type { Endpoint, ReplicaRef } from '../../core/state.ts';
-import type { Bytes, Milliseconds } from '../../units.ts';
+import type { Milliseconds } from '../../units.ts';
 import {
   LaunchError,
   type Driver,
   type DriverContext,
   type ExitReport,
+  type FetchOptions,
   type LogOptions,
   type ReplicaIdentity,
   type StopOptions,
@@ -29,6 +30,24 @@ export class SimulatedDriver implements Driver {
 
   constructor(context: Pick<DriverContext, 'platform'>, machine?: SimulatedMachine) {
     this.machine = machine ?? new SimulatedMachine(context.platform.clock);
+  }
+
+  async fetch(spec: FetchSpec, options: FetchOptions): Promise<{ readonly image: string | null }> {
+    options.signal.throwIfAborted();
+    const { clock } = this.machine;
+    const script = this.machine.fetch(spec);
+    for (const step of script.steps ?? []) {
+      await clock.sleep(step.after, options.signal);
+      options.progress(step.phase, step.fraction);
+    }
+    if (script.hang === true) await clock.sleep(Number.MAX_SAFE_INTEGER, options.signal);
+    if (script.refuse) throw new LaunchError(script.refuse.failure, script.refuse.message);
+    return { image: script.image ?? (spec.container === null ? null : `sha256:${spec.container.image}`) };
+  }
+
+  async pids(replica: ReplicaRef): Promise<readonly number[]> {
+    const process = this.machine.processes.get(keyOf(replica));
+    return process?.exit === null && process.endpoint.pid !== null ? [process.endpoint.pid] : [];
   }
 
   async launch(spec: LaunchSpec, identity: ReplicaIdentity): Promise<Endpoint> {
@@ -100,10 +119,6 @@ export class SimulatedDriver implements Driver {
 
   async tail(replica: ReplicaRef, lines: number): Promise<readonly string[]> {
     return lines > 0 ? this.#logOf(replica).slice(-lines) : [];
-  }
-
-  async logSize(replica: ReplicaRef): Promise<Bytes> {
-    return this.#logOf(replica).reduce((size, line) => size + line.length + 1, 0);
   }
 
   async close(): Promise<void> {

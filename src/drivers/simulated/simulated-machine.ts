@@ -2,7 +2,7 @@
  * A machine that exists only in memory: what runs on it survives a driver object, as real processes survive the gateway.
  * Time is the clock's, so on a virtual clock a start of an hour takes no time.
  */
-import type { LaunchSpec } from '../../core/launch.ts';
+import type { FetchSpec, LaunchSpec } from '../../core/launch.ts';
 import type { Endpoint } from '../../core/state.ts';
 import type { StartFailureCause } from '../../errors.ts';
 import type { Clock } from '../../platform/platform.ts';
@@ -23,6 +23,20 @@ export interface SimulatedScript {
   readonly onTerm?: 'exit' | 'ignore' | { readonly after: Milliseconds };
   /** Not even SIGKILL ends it: hung in the kernel. */
   readonly unkillable?: boolean;
+}
+
+/** How the making present of image and weights goes. Everything left out: it is all there already. */
+export interface SimulatedFetch {
+  readonly steps?: readonly {
+    readonly after: Milliseconds;
+    readonly phase: 'image' | 'weights';
+    readonly fraction: number | null;
+  }[];
+  /** After the steps it stands still until it is aborted. */
+  readonly hang?: boolean;
+  /** After the steps it fails. */
+  readonly refuse?: { readonly failure: StartFailureCause; readonly message: string };
+  readonly image?: string;
 }
 
 export interface SimulatedExit {
@@ -111,6 +125,8 @@ export class SimulatedMachine {
   readonly processes = new Map<string, SimulatedProcess>();
   /** Decides how the next engine behaves. */
   script: (spec: LaunchSpec, identity: ReplicaIdentity) => SimulatedScript;
+  /** Decides how the next fetch goes. */
+  fetch: (spec: FetchSpec) => SimulatedFetch = () => ({});
 
   constructor(clock: Clock, script: SimulatedMachine['script'] = () => ({})) {
     this.clock = clock;
