@@ -1,14 +1,30 @@
-/** From the configuration to what the core decides on. */
+/** From the configuration, and the devices as they were read, to what the core decides on. */
 import type { Config, ModelConfig } from './config/config.ts';
+import { flagName } from './config/merge-args.ts';
+import type { MemoryRules, SizingSettings } from './core/memory/sizing.ts';
 import type { DeviceSettings, FleetSettings, ModelSettings } from './core/settings.ts';
+import { deviceSettings, isNamed, listedDevices } from './fleet-devices.ts';
+import { specHash, type Sha256 } from './launch-identity.ts';
+import type { ProbeReading } from './probes/probe.ts';
+import { isSimulated } from './proxy-settings.ts';
 
-/** SHA-256 of a text as lower-case hex. */
-export type Sha256 = (text: string) => string;
+export type { Sha256 } from './launch-identity.ts';
 
-/** `version` counts reloads; tickets and leases remember the one they were admitted under. */
-export function toFleetSettings(config: Config, version: number, sha256: Sha256): FleetSettings {
+/** What vLLM takes on data-centre GPUs when nobody says otherwise: the larger of its usual defaults. */
+const BATCHED_TOKENS = 8_192;
+
+/**
+ * `version` counts replacements; tickets and leases remember the one they were admitted under. `reading`: what the probe
+ * has read; null while the GPUs cannot be read, what the configuration lists when left out.
+ */
+export function toFleetSettings(
+  config: Config,
+  version: number,
+  sha256: Sha256,
+  reading: ProbeReading | null = listedDevices(config),
+): FleetSettings {
   const { limits, drivers } = config;
-  const devices = deviceSettings(config);
+  const devices = deviceSettings(config, reading);
   return {
     version,
     limits: {
@@ -19,6 +35,7 @@ export function toFleetSettings(config: Config, version: number, sha256: Sha256)
     },
     retry: { attempts: config.retry.attempts },
     ports: { first: drivers.process.portRange.first, last: drivers.process.portRange.last },
+    memory: memoryRules(config),
     devices,
     models: new Map(
       [...config.models.values()].map((model) => [model.name, modelSettings(config, model, devices, sha256)]),
@@ -26,23 +43,16 @@ export function toFleetSettings(config: Config, version: number, sha256: Sha256)
   };
 }
 
-/** Until GPUs are probed, devices are what the configuration lists. */
-function deviceSettings(config: Config): readonly DeviceSettings[] {
-  const { devices, pools } = config;
-  if (devices.probe !== 'static' && devices.probe !== 'simulated') return [];
-  const poolOf = (id: string, uuid: string | null): string | null => {
-    for (const [name, members] of pools) {
-      if (members.includes(id) || (uuid !== null && members.includes(uuid))) return name;
-    }
-    return null;
+function memoryRules({ memory, devices }: Config): MemoryRules {
+  return {
+    placementMode: memory.placementMode,
+    eviction: memory.eviction,
+    overheadFactor: memory.overheadFactor,
+    overhead: memory.overhead,
+    colocateMargin: memory.colocateMargin,
+    weightOverhead: memory.weightOverhead,
+    budgetFraction: devices.budgetFraction,
   };
-  return devices.list.map(({ id, memory, uuid }) => ({
-    id,
-    totalBytes: memory,
-    budgetBytes: Math.floor(memory * devices.budgetFraction),
-    pool: poolOf(id, uuid),
-    uuid,
-  }));
 }
 
 function modelSettings(
@@ -53,10 +63,11 @@ function modelSettings(
 ): ModelSettings {
   const external = model.driver === 'external';
   const onDevices = !external && devices.length > 0;
+  const unread = devices.some(({ unmeasured }) => unmeasured);
   return {
     name: model.name,
     driver: model.driver,
-    specHash: sha256(launchIdentity(config, model)),
+    specHash: specHash(config, model, sha256),
     maxQueueSize: model.maxQueueSize,
     maxConcurrent: model.maxConcurrent,
     queueTimeout: model.queueTimeout,
@@ -67,68 +78,68 @@ function modelSettings(
     startStallTimeout: model.startStallTimeout,
     stopTimeout: model.stopTimeout,
     stallTimeout: model.timeouts.stall,
-    deviceCount: onDevices ? model.tensorParallelSize : 0,
-    deviceIds: onDevices ? deviceIds(model, devices) : [],
+    // The one that stands for all is taken once, however many GPUs the engine will span.
+    deviceCount: onDevices ? (unread ? 1 : model.tensorParallelSize) : 0,
+    deviceIds: onDevices ? deviceIds(config, model, devices) : [],
     memory: onDevices ? model.memory : null,
+    sizing: onDevices && model.memory === null && model.engine === 'vllm' ? sizingSettings(model) : null,
+    needsPreparation: needsPreparation(config, model),
     needsPort: model.driver === 'process',
-    unstartable: unstartable(model),
+    unstartable: null,
   };
 }
 
-/** In the order of the configuration: of its pool, and of its own `devices` when it names some. */
-function deviceIds(model: ModelConfig, devices: readonly DeviceSettings[]): readonly string[] {
+/** In the order they were read: of its pool, and of its own `devices` when it names some. */
+function deviceIds(config: Config, model: ModelConfig, devices: readonly DeviceSettings[]): readonly string[] {
   const own = model.devices;
+  // A pool that the file does not have means nothing, as the check has told.
+  const pool = model.pool !== null && config.pools.has(model.pool) ? model.pool : null;
   return devices
-    .filter(({ pool }) => model.pool === null || pool === model.pool)
-    .filter(({ id, uuid }) => own === null || own.includes(id) || (uuid !== null && own.includes(uuid)))
+    .filter((device) => device.unmeasured || pool === null || device.pool === pool)
+    .filter((device) => device.unmeasured || own === null || own.some((name) => isNamed(name, device)))
     .map(({ id }) => id);
 }
 
-function unstartable(model: ModelConfig): ModelSettings['unstartable'] {
-  if (model.driver !== 'docker') return null;
+/** A simulated engine has neither files nor an image; of a command that is not vLLM nobody knows what it loads. */
+function needsPreparation(config: Config, model: ModelConfig): boolean {
+  if (model.driver === 'docker') return true;
+  return model.driver === 'process' && model.engine === 'vllm' && !isSimulated(config, model);
+}
+
+function sizingSettings(model: ModelConfig): SizingSettings {
   return {
-    cause: 'driver_unavailable',
-    message:
-      'this version has no Docker driver: it comes with a later one; until then use driver: process, or url for a server that is already running',
+    utilization: model.gpuMemoryUtilization,
+    maxModelLen: model.maxModelLen,
+    kvSequences: model.kvReservationSeqs ?? model.maxNumSeqs,
+    maxNumSeqs: model.maxNumSeqs,
+    maxBatchedTokens: Number(argument(model, '--max-num-batched-tokens') ?? 0) || BATCHED_TOKENS,
+    kvElementBytes: kvElementBytes(argument(model, '--kv-cache-dtype')),
+    weightElementBytes: weightElementBytes(model),
+    colocate: model.colocate,
+    autoParallel: model.tensorParallelSize === 1 && !model.colocate,
   };
 }
 
-/**
- * Everything that makes the engine what it is: two replicas with the same text are interchangeable, so a restarted
- * gateway may adopt one. Aliases, limits and timeouts are left out, as they live in the gateway alone.
- */
-function launchIdentity(config: Config, model: ModelConfig): string {
-  const isVllm = model.engine === 'vllm';
-  const command = model.driver === 'process' ? (model.command ?? config.drivers.process.command) : null;
-  const sorted = (values: Readonly<Record<string, string>>): readonly (readonly [string, string])[] =>
-    Object.entries(values).toSorted(([left], [right]) => (left < right ? -1 : 1));
-  return JSON.stringify({
-    name: model.name,
-    repo: model.repo,
-    driver: model.driver,
-    engine: model.engine,
-    url: model.url,
-    command,
-    env: sorted(model.env),
-    image: model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null,
-    volumes: model.volumes,
-    shmSize: model.shmSize,
-    flags: isVllm
-      ? {
-          gpuMemoryUtilization: model.gpuMemoryUtilization,
-          maxModelLen: model.maxModelLen,
-          tensorParallelSize: model.tensorParallelSize,
-          maxNumSeqs: model.maxNumSeqs,
-          quantization: model.quantization,
-          dtype: model.dtype,
-          enforceEager: model.enforceEager,
-          extraArgs: model.extraArgs,
-        }
-      : null,
-    memory: model.memory,
-    pool: model.pool,
-    devices: model.devices,
-    colocate: model.colocate,
-    placementMode: config.memory.placementMode,
+/** The last value of a flag among `extra_args`, as vLLM's parser would see it. */
+function argument({ extraArgs }: ModelConfig, flag: string): string | undefined {
+  let value: string | undefined;
+  extraArgs.forEach((word, index) => {
+    if (!word.startsWith('--') || flagName(word) !== flag) return;
+    const equals = word.indexOf('=');
+    value = equals < 0 ? extraArgs[index + 1] : word.slice(equals + 1);
   });
+  return value;
+}
+
+function kvElementBytes(type: string | undefined): number | null {
+  if (type === undefined || type === 'auto') return null;
+  if (type.startsWith('fp8') || type === 'int8') return 1;
+  return 2;
+}
+
+/** Quantised while loading, or widened; what is stored quantised keeps its size. */
+function weightElementBytes({ quantization, dtype }: ModelConfig): number | null {
+  if (quantization === 'fp8') return 1;
+  if (quantization === 'bitsandbytes') return 0.5;
+  return dtype === 'float32' || dtype === 'float' ? 4 : null;
 }

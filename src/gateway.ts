@@ -56,7 +56,14 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
-  const runtimes = await createModelRuntimes({ config, platform, stateDir });
+  const parts: { proxy?: Proxy; controller?: Controller } = {};
+  const runtimes = await createModelRuntimes({
+    config,
+    platform,
+    stateDir,
+    devices: () => parts.controller?.state.settings.devices ?? [],
+    sizeOf: async () => ({ kind: 'unknown', reason: 'nobody looks yet', passing: true }),
+  });
   const access = createAccess({
     auth: config.auth,
     allowedHosts: config.server.allowedHosts,
@@ -66,7 +73,6 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
   const pinned = await stateDir.readPins();
   // A model that is missing from one run's configuration stays pinned for the next.
   const absent = pinned.filter((model) => !config.models.has(model));
-  const parts: { proxy?: Proxy } = {};
   const controller = new Controller({
     settings: toFleetSettings(config, 1, platform.sha256),
     runtimes,
@@ -83,6 +89,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     },
     recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
   });
+  parts.controller = controller;
   const control = new Commands(controller, runtimes, () => []);
   const admin = createAdmin({
     control,

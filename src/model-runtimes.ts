@@ -2,6 +2,9 @@
 import type { Config, ModelConfig } from './config/config.ts';
 import type { LaunchRequest, ModelRuntime, ModelRuntimes } from './controller/model-runtime.ts';
 import type { Upstream } from './controller/gate.ts';
+import type { FetchSpec, LaunchShare, LaunchSpec } from './core/launch.ts';
+import type { ModelSize } from './core/memory/model-shape.ts';
+import type { DeviceSettings } from './core/settings.ts';
 import type { Endpoint, ReplicaRef } from './core/state.ts';
 import type { Driver } from './drivers/driver.ts';
 import { createDriver } from './drivers/registry.ts';
@@ -19,15 +22,21 @@ const CONTROL_RESERVE = 2;
 const IDLE_LIMIT_OWN: Milliseconds = 60 * SECOND;
 const IDLE_LIMIT_OTHER: Milliseconds = 4 * SECOND;
 const LOOPBACK = '127.0.0.1';
+/** Inside a container of its own, where nobody else listens. */
+const EVERYWHERE = '0.0.0.0';
 
 export interface RuntimesOptions {
   readonly config: Config;
   readonly platform: Platform;
   readonly stateDir: StateDir;
+  /** As the core keeps books on them now. */
+  readonly devices: () => readonly DeviceSettings[];
+  /** What the files of a model say of its memory; never rejects. */
+  readonly sizeOf: (model: ModelConfig) => Promise<ModelSize>;
 }
 
 export async function createModelRuntimes(options: RuntimesOptions): Promise<ModelRuntimes> {
-  const { config, platform, stateDir } = options;
+  const { config, platform, stateDir, devices, sizeOf } = options;
   const keys = await engineKeys(platform, stateDir.folder);
   const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId };
   const drivers = {
@@ -41,7 +50,7 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
   for (const model of config.models.values()) {
     runtimes.set(
       model.name,
-      bind({ config, platform, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
+      bind({ config, devices, sizeOf, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
     );
   }
   return {
@@ -54,7 +63,8 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
 
 interface Binding {
   readonly config: Config;
-  readonly platform: Platform;
+  readonly devices: RuntimesOptions['devices'];
+  readonly sizeOf: RuntimesOptions['sizeOf'];
   readonly model: ModelConfig;
   readonly driver: Driver;
   readonly engine: Engine;
@@ -75,7 +85,11 @@ function bind(binding: Binding): ModelRuntime {
     launchSpec: (request) => (external ? externalSpec(model) : engine.launchSpec(launchContext(binding, request))),
     upstream: (replica, endpoint): Upstream => upstreamOf(model, engine, endpoint, replica, headers(replica)),
     controlHeaders: headers,
+    size: () => (hasFiles(binding) ? binding.sizeOf(model) : null),
+    fetchSpec: () => fetchSpec(binding),
     readProgress: (line) => engine.readProgress(line),
+    readMemoryReport: (lines) => engine.readMemoryReport(lines),
+    readKvCacheTokens: (metrics) => engine.readKvCacheTokens(metrics),
     readCounters: (metrics) => engine.readCounters(metrics),
     classifyFailure: (lines, exit) => engine.classifyFailure(lines, exit),
   };
@@ -106,24 +120,67 @@ function externalHeaders(model: ModelConfig): Readonly<Record<string, string>> {
   return model.apiKey === null ? named : { authorization: `Bearer ${model.apiKey}`, ...named };
 }
 
-function externalSpec(model: ModelConfig): ReturnType<Engine['launchSpec']> {
-  return { argv: [], env: {}, host: LOOPBACK, port: null, url: model.url };
+function externalSpec(model: ModelConfig): LaunchSpec {
+  return { argv: [], env: {}, host: LOOPBACK, port: null, url: model.url, deviceUuids: null, container: null };
 }
 
-function launchContext({ config, model, keys }: Binding, request: LaunchRequest): LaunchContext {
-  const known = new Map(config.devices.list.map((device) => [device.id, device]));
-  const command = model.command ?? config.drivers.process.command;
+/** A simulated engine pretends; what another server loads, nobody knows. */
+function hasFiles({ config, model }: Binding): boolean {
+  return model.driver !== 'external' && model.engine === 'vllm' && !isSimulated(config, model);
+}
+
+function fetchSpec(binding: Binding): FetchSpec | null {
+  const { config, model, engine } = binding;
+  const image = imageOf(binding);
+  const wanted = hasFiles(binding) ? engine.fetchSpec({ model, command: commandOf(config, model), image }) : null;
+  if (wanted !== null || image === null) return wanted;
+  return { argv: null, env: {}, container: { image, volumes: [], shmSize: null } };
+}
+
+function commandOf(config: Config, model: ModelConfig): readonly string[] {
+  return model.command ?? config.drivers.process.command;
+}
+
+function imageOf({ config, model }: Binding): string | null {
+  return model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null;
+}
+
+function launchContext(binding: Binding, request: LaunchRequest): LaunchContext {
+  const { config, model, keys } = binding;
+  const docker = model.driver === 'docker';
   return {
     model: isSimulated(config, model) ? { ...model, env: { FAKE_VLLM_LABEL: 'simulated', ...model.env } } : model,
-    command,
-    host: LOOPBACK,
-    port: request.port ?? 0,
+    command: commandOf(config, model),
+    host: docker ? EVERYWHERE : LOOPBACK,
+    port: docker ? config.drivers.docker.port : (request.port ?? 0),
     engineKey: keys.keyFor(request.replica),
+    image: imageOf(binding),
+    ...placement(binding, request),
+  };
+}
+
+/** Without readings the promise names no GPU: the engine gets all that its model may use, and takes what it is configured with. */
+function placement(
+  binding: Binding,
+  request: LaunchRequest,
+): { devices: LaunchContext['devices']; share: LaunchShare } {
+  const known = new Map(binding.devices().map((device) => [device.id, device]));
+  const unread = [...request.reservations.keys()].some((id) => known.get(id)?.unmeasured === true);
+  if (unread) {
+    const { model, config } = binding;
+    const names = model.devices ?? (model.pool === null ? [] : (config.pools.get(model.pool) ?? []));
+    return {
+      devices: names.map((uuid) => ({ id: uuid, uuid, totalBytes: 0, reservedBytes: 0 })),
+      share: { ...request.share, tensorParallel: model.tensorParallelSize, utilization: null, kvCacheBytes: null },
+    };
+  }
+  return {
     devices: [...request.reservations].map(([id, reservedBytes]) => ({
       id,
       uuid: known.get(id)?.uuid ?? null,
-      totalBytes: known.get(id)?.memory ?? reservedBytes,
+      totalBytes: known.get(id)?.totalBytes ?? reservedBytes,
       reservedBytes,
     })),
+    share: request.share,
   };
 }

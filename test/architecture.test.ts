@@ -50,7 +50,12 @@ const ZONES: Readonly<Record<string, Zone>> = {
   },
   cli: { from: ['gateway.ts', 'admin/contract.ts', 'config', 'core', 'platform'], packages: ['commander'] },
   // Translations and wiring that gateway.ts is made of.
-  'fleet-settings.ts': { from: ['config', 'core'] },
+  'launch-identity.ts': { types: ['config'] },
+  'fleet-devices.ts': { from: ['config', 'core'], types: ['probes/probe.ts'] },
+  'fleet-settings.ts': {
+    from: ['config', 'core', 'fleet-devices.ts', 'launch-identity.ts', 'proxy-settings.ts'],
+    types: ['probes/probe.ts'],
+  },
   'proxy-settings.ts': { from: ['config', 'proxy'] },
   'model-runtimes.ts': {
     from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'proxy-settings.ts'],
@@ -70,7 +75,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
         'telemetry',
         'platform',
       ],
-      ...['fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts'],
+      ...['fleet-devices.ts', 'fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts'],
     ],
   },
   'main.ts': { from: ['cli', 'gateway.ts', 'config', 'platform', 'telemetry'], node: 'all' },

@@ -1,15 +1,17 @@
 /** What the controller must know to run one model: its driver and its engine, bound to its configuration by gateway.ts. */
 import type { FoundReplica } from '../core/events.ts';
-import type { LaunchSpec } from '../core/launch.ts';
+import type { FetchSpec, LaunchShare, LaunchSpec } from '../core/launch.ts';
+import type { ModelSize } from '../core/memory/model-shape.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import type { Driver } from '../drivers/driver.ts';
-import type { EngineCounters, StartFailureVerdict } from '../engines/engine.ts';
+import type { EngineCounters, MemoryReport, Progress, StartFailureVerdict } from '../engines/engine.ts';
 import type { Bytes } from '../units.ts';
 import type { Upstream } from './gate.ts';
 
 export interface LaunchRequest {
   readonly replica: ReplicaRef;
   readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly share: LaunchShare;
   readonly port: number | null;
 }
 
@@ -26,7 +28,13 @@ export interface ModelRuntime {
   upstream(replica: ReplicaRef, endpoint: Endpoint): Upstream;
   /** For health, metrics and model list: the engine's own key. */
   controlHeaders(replica: ReplicaRef): Readonly<Record<string, string>>;
-  readProgress(line: string): { readonly phase: string; readonly fraction: number | null } | null;
+  /** What its files say of it; never rejects. Null = it has no files that anybody knows. */
+  size(): Promise<ModelSize> | null;
+  /** What makes its image and files present; null = there is nothing to make present. */
+  fetchSpec(): FetchSpec | null;
+  readProgress(line: string): Progress | null;
+  readMemoryReport(lines: readonly string[]): MemoryReport;
+  readKvCacheTokens(metrics: string): number | null;
   readCounters(metrics: string): EngineCounters | null;
   classifyFailure(
     lines: readonly string[],

@@ -102,7 +102,13 @@ async function follow(context: StartContext, replica: ReplicaRef, signal: AbortS
       if (progress) phase = progress.phase;
       if (!changed && now - reportedAt < REPORT_EVERY) continue;
       reportedAt = now;
-      post({ kind: 'replica.progressed', replica, phase, fraction: progress?.fraction ?? null });
+      post({
+        kind: 'replica.progressed',
+        replica,
+        phase,
+        fraction: progress?.fraction ?? null,
+        milestone: progress?.milestone ?? null,
+      });
     }
   } catch (error) {
     if (!signal.aborted)

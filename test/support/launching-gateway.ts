@@ -8,6 +8,14 @@ const engine = 'let line = 0; setInterval(() => process.stdout.write(`line ${lin
 const identity = { id: 'one-1', generation: 1, model: 'm', specHash: 'h', reservations: new Map<string, number>() };
 setInterval(() => {}, 60_000);
 await driver.launch(
-  { argv: [process.execPath, '-e', engine], env: {}, host: '127.0.0.1', port: Number(port), url: null },
+  {
+    argv: [process.execPath, '-e', engine],
+    env: {},
+    host: '127.0.0.1',
+    port: Number(port),
+    url: null,
+    deviceUuids: null,
+    container: null,
+  },
   identity,
 );

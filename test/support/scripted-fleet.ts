@@ -3,7 +3,8 @@ import { Controller } from '../../src/controller/controller.ts';
 import type { TicketSink, Lease, Upstream } from '../../src/controller/gate.ts';
 import type { ModelRuntime, ModelRuntimes } from '../../src/controller/model-runtime.ts';
 import type { FoundReplica } from '../../src/core/events.ts';
-import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
+import type { MemoryRules } from '../../src/core/memory/sizing.ts';
+import type { DeviceSettings, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
 import type { Driver, ExitReport, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
 import type { GatewayError } from '../../src/errors.ts';
@@ -29,8 +30,33 @@ export function modelSettings(name: string, over: Partial<ModelSettings> = {}): 
     deviceCount: 1,
     deviceIds: ['gpu-0'],
     memory: 20 * GIB,
+    sizing: null,
+    needsPreparation: false,
     needsPort: true,
     unstartable: null,
+    ...over,
+  };
+}
+
+export const MEMORY_RULES: MemoryRules = {
+  placementMode: 'budget',
+  eviction: 'lru',
+  overheadFactor: 1.1,
+  overhead: GIB,
+  colocateMargin: GIB,
+  weightOverhead: 1.15,
+  budgetFraction: 0.9,
+};
+
+export function deviceSettings(id: string, over: Partial<DeviceSettings> = {}): DeviceSettings {
+  return {
+    id,
+    totalBytes: 24 * GIB,
+    budgetBytes: 22 * GIB,
+    pool: null,
+    uuid: null,
+    deviceClass: 'pretended, 24576 MiB',
+    unmeasured: false,
     ...over,
   };
 }
@@ -41,7 +67,8 @@ export function fleetSettings(models: readonly ModelSettings[], over: Partial<Fl
     limits: { maxInFlight: 150, maxTurn: MINUTE, minResidency: 90 * SECOND, drainTimeout: 5 * MINUTE },
     retry: { attempts: 3 },
     ports: { first: 20_000, last: 20_099 },
-    devices: [{ id: 'gpu-0', totalBytes: 24 * GIB, budgetBytes: 22 * GIB, pool: null, uuid: null }],
+    memory: MEMORY_RULES,
+    devices: [deviceSettings('gpu-0')],
     models: new Map(models.map((model) => [model.name, model])),
     ...over,
   };
@@ -59,6 +86,12 @@ export class ScriptedDriver implements Driver {
   lines: readonly string[] = [];
   #report: (exit: ExitReport) => void = () => {};
 
+  async fetch(): Promise<{ readonly image: string | null }> {
+    return { image: null };
+  }
+  async pids(): Promise<readonly number[]> {
+    return [];
+  }
   async launch(_spec: unknown, identity: ReplicaIdentity): Promise<Endpoint> {
     this.launches.push(identity);
     if (this.failLaunch) throw this.failLaunch;
@@ -177,7 +210,15 @@ function runtimeOf(driver: Driver, model: string): ModelRuntime {
     healthPath: '/health',
     listsModels: true,
     servedName: model,
-    launchSpec: () => ({ argv: ['engine'], env: {}, host: '127.0.0.1', port: 1, url: null }),
+    launchSpec: () => ({
+      argv: ['engine'],
+      env: {},
+      host: '127.0.0.1',
+      port: 1,
+      url: null,
+      deviceUuids: null,
+      container: null,
+    }),
     upstream: (replica, endpoint): Upstream => ({
       id: replica.id,
       origin: endpoint.origin,
@@ -189,11 +230,17 @@ function runtimeOf(driver: Driver, model: string): ModelRuntime {
       external: false,
     }),
     controlHeaders: () => ({}),
-    readProgress: (line) => (line.startsWith('phase ') ? { phase: line.slice(6), fraction: null } : null),
+    size: () => null,
+    fetchSpec: () => null,
+    readProgress: (line) =>
+      line.startsWith('phase ') ? { phase: line.slice(6), fraction: null, milestone: null } : null,
+    readMemoryReport: () => ({ weightBytes: null, kvCacheBytes: null, kvCacheTokens: null, graphBytes: null }),
+    readKvCacheTokens: () => null,
     readCounters: () => null,
     classifyFailure: (lines) => ({
       cause: 'out_of_memory',
       message: `not enough memory (${lines.at(-1) ?? 'no log'}).`,
+      shortage: null,
     }),
   };
 }
