@@ -24,6 +24,11 @@ function canonical(argument: string): string {
   return long.startsWith('--no-') ? `--${long.slice('--no-'.length)}` : long;
 }
 
+/** Written in full, or as a beginning that argparse completes. */
+function means(written: string, flag: string): boolean {
+  return written === flag || (written.length > 3 && written.startsWith('--') && flag.startsWith(written));
+}
+
 /**
  * What the gateway passes, with the user's arguments behind it; a generated flag that the user passes too, in any
  * spelling, is left out together with its values, so that nothing is passed twice. Arguments before the first
@@ -31,8 +36,7 @@ function canonical(argument: string): string {
  */
 export function mergeArgs(generated: readonly string[], extra: readonly string[]): readonly string[] {
   const asked = extra.filter(isFlag).map(canonical);
-  const replaces = (name: string): boolean =>
-    asked.some((flag) => flag === name || (flag.length > 3 && name.startsWith(flag) && flag.startsWith('--')));
+  const replaces = (name: string): boolean => asked.some((flag) => means(flag, name));
   const kept: string[] = [];
   let dropping = false;
   for (const argument of generated) {
@@ -40,4 +44,17 @@ export function mergeArgs(generated: readonly string[], extra: readonly string[]
     if (!dropping) kept.push(argument);
   }
   return [...kept, ...extra];
+}
+
+/** Value of a flag (long name) in whatever spelling it is written, the last one; null when it is not there. */
+export function flagValue(args: readonly string[], flag: string): string | null {
+  let value: string | null = null;
+  args.forEach((argument, index) => {
+    if (!isFlag(argument) || !means(canonical(argument), flag)) return;
+    const equals = argument.indexOf('=');
+    const next = args[index + 1];
+    if (equals >= 0) value = argument.slice(equals + 1);
+    else if (next !== undefined && !isFlag(next)) value = next;
+  });
+  return value;
 }

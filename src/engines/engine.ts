@@ -2,7 +2,7 @@
 import type { ModelConfig } from '../config/config.ts';
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes } from '../units.ts';
-import type { FetchSpec, LaunchShare, LaunchSpec } from '../core/launch.ts';
+import type { ContainerSpec, FetchSpec, LaunchShare, LaunchSpec } from '../core/launch.ts';
 import type { StartMilestone } from '../core/events.ts';
 
 export interface LaunchContext {
@@ -23,6 +23,12 @@ export interface LaunchContext {
   readonly share: LaunchShare;
   /** Set for container drivers: the image, and where its version can be read from (`v0.16.0`). */
   readonly image: string | null;
+  /** Version as the engine said it in an earlier start (`readVersion`); where there is no image, nothing else tells. */
+  readonly version?: string | null;
+  /** Token of the model hub for drivers whose engines see nothing of the gateway's environment. */
+  readonly hubToken?: string | null;
+  /** Repo whose tokenizer fits a GGUF model, when somebody has looked that it is there. */
+  readonly tokenizer?: string | null;
 }
 
 export interface FetchContext {
@@ -30,6 +36,8 @@ export interface FetchContext {
   /** What stands before `serve REPO --flags…`. */
   readonly command: readonly string[];
   readonly image: string | null;
+  /** As in LaunchContext. */
+  readonly hubToken?: string | null;
 }
 
 /** Numbers whose movement proves that an engine works; null when the text has none of them. */
@@ -46,6 +54,11 @@ export interface StartFailureVerdict {
   readonly message: string;
   /** Out of memory for the KV cache: how much more on each device would have done, if the log says so. */
   readonly shortage: Bytes | null;
+}
+
+export interface StartRefusal {
+  readonly cause: StartFailureCause;
+  readonly message: string;
 }
 
 export interface Progress {
@@ -79,6 +92,10 @@ export interface Engine {
   readProgress(line: string): Progress | null;
   /** From the lines of a start; later lines win. */
   readMemoryReport(lines: readonly string[]): MemoryReport;
+  /** Version of the engine from one log line; null when the line does not say it. */
+  readVersion(line: string): string | null;
+  /** Why this model can never start with this image (null: as a process); null = nothing known against it. */
+  refusal(model: ModelConfig, image: string | null): StartRefusal | null;
   /** Tokens of KV cache from `/metrics`; null when it does not say. */
   readKvCacheTokens(metrics: string): number | null;
   /** What fetches the weights into the shared cache before a start; null = the engine fetches them itself. */
@@ -121,9 +138,20 @@ export function templateValues(context: LaunchContext, served: string): Template
   };
 }
 
-/** Devices that a driver can hand out are named by uuid; the others are numbers for the ledger only. */
-export function deviceEnvironment(devices: LaunchContext['devices']): Readonly<Record<string, string>> {
+/** Devices that a driver can hand out are named by uuid; the others are numbers for the ledger only. Null = nothing is pinned. */
+export function deviceUuids(devices: LaunchContext['devices']): readonly string[] | null {
   const uuids = devices.flatMap((device) => device.uuid ?? []);
-  if (uuids.length === 0 || uuids.length < devices.length) return {};
-  return { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: uuids.join(',') };
+  return uuids.length === 0 || uuids.length < devices.length ? null : uuids;
+}
+
+/** How a process is told its devices. In a container it sees only its own, and CUDA's names for them begin anew. */
+export function deviceEnvironment(context: LaunchContext): Readonly<Record<string, string>> {
+  const uuids = context.image === null ? deviceUuids(context.devices) : null;
+  return uuids === null ? {} : { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: uuids.join(',') };
+}
+
+/** What a container is made from; null for drivers without one. */
+export function containerOf(context: Pick<LaunchContext, 'model' | 'image'>): ContainerSpec | null {
+  const { model, image } = context;
+  return image === null ? null : { image, volumes: model.volumes, shmSize: model.shmSize };
 }

@@ -13,6 +13,8 @@ function context(model: LaunchContext['model']): LaunchContext {
     port: 20_002,
     engineKey: 'vgw-key',
     devices: [{ id: 'gpu-0', uuid: 'GPU-a', totalBytes: 1, reservedBytes: 1 }],
+    share: { tensorParallel: 1, utilization: null, kvCacheBytes: null, maxModelLen: null },
+    image: null,
   };
 }
 

@@ -2,12 +2,15 @@
 import type { ModelConfig } from '../../config/config.ts';
 import type { LaunchSpec } from '../../core/launch.ts';
 import {
+  containerOf,
   deviceEnvironment,
+  deviceUuids,
   fillTemplate,
   templateValues,
   type Engine,
   type EngineCounters,
   type LaunchContext,
+  type MemoryReport,
   type StartFailureVerdict,
 } from '../engine.ts';
 
@@ -35,7 +38,9 @@ export class OpenAiCompatibleEngine implements Engine {
 
   launchSpec(context: LaunchContext): LaunchSpec {
     const { model, host, port, engineKey } = context;
-    if (model.driver === 'external') return { argv: [], env: {}, host, port: null, url: model.url };
+    if (model.driver === 'external') {
+      return { argv: [], env: {}, host, port: null, url: model.url, deviceUuids: null, container: null };
+    }
     const values = templateValues(context, this.servedName(model));
     const command = model.command ?? context.command;
     if (command.length === 0) throw new Error(`model ${model.name} has no command to run`);
@@ -43,10 +48,12 @@ export class OpenAiCompatibleEngine implements Engine {
     const own = Object.fromEntries(Object.entries(model.env).map(([name, value]) => [name, fill(value)]));
     return {
       argv: [...command, ...model.extraArgs].map(fill),
-      env: { ...own, ...deviceEnvironment(context.devices), VGW_ENGINE_KEY: engineKey, VLLM_API_KEY: engineKey },
+      env: { ...own, ...deviceEnvironment(context), VGW_ENGINE_KEY: engineKey, VLLM_API_KEY: engineKey },
       host,
       port,
       url: null,
+      deviceUuids: deviceUuids(context.devices),
+      container: containerOf(context),
     };
   }
 
@@ -79,6 +86,27 @@ export class OpenAiCompatibleEngine implements Engine {
   }
 
   readProgress(): null {
+    return null;
+  }
+
+  readVersion(): null {
+    return null;
+  }
+
+  /** Such a server is nobody's business but its operator's: it fetches what it serves. */
+  fetchSpec(): null {
+    return null;
+  }
+
+  refusal(): null {
+    return null;
+  }
+
+  readMemoryReport(): MemoryReport {
+    return { weightBytes: null, kvCacheBytes: null, kvCacheTokens: null, graphBytes: null };
+  }
+
+  readKvCacheTokens(): null {
     return null;
   }
 

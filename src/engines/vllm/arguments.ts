@@ -1,35 +1,50 @@
-/** The command line of `vllm serve`. Every flag here is one of vLLM 0.32; none was removed since 0.10. */
+/** The command line of `vllm serve`, in the flags of the version that will read it. */
 import { mergeArgs } from '../../config/merge-args.ts';
+import { hasFlag, type VllmDialect } from '../../config/vllm-versions.ts';
 import type { LaunchContext } from '../engine.ts';
+import { dialectOf } from './dialect.ts';
+import { ggufRepo } from './gguf.ts';
 
-/** Places of the utilisation that vLLM is told; finer steps are below its block size anyway. */
-const UTILIZATION_SCALE = 10_000;
 /** Probed every few seconds: their access lines would push everything else out of the log. */
 const QUIET_ENDPOINTS = '/health,/metrics,/v1/models,/load';
+/**
+ * With a KV cache of given size vLLM measures nothing, but still refuses to start unless this share of the device is
+ * free. What is free is the gateway's business by then, so the share is one that always is.
+ */
+const SHARE_BESIDE_BYTES = 0.01;
 
 export function serveArguments(context: LaunchContext, servedName: string): readonly string[] {
-  const { model, host, port } = context;
+  const { model, host, port, share } = context;
+  const dialect = dialectOf(context);
   const flags = [
     ...['--host', host, '--port', String(port), '--served-model-name', servedName],
-    ...['--gpu-memory-utilization', String(utilization(context))],
-    ...['--tensor-parallel-size', String(model.tensorParallelSize), '--max-num-seqs', String(model.maxNumSeqs)],
+    ...memoryFlags(context, dialect),
+    ...['--tensor-parallel-size', String(share.tensorParallel), '--max-num-seqs', String(model.maxNumSeqs)],
   ];
-  if (model.maxModelLen > 0) flags.push('--max-model-len', String(model.maxModelLen));
+  if (share.maxModelLen !== null) flags.push('--max-model-len', String(share.maxModelLen));
   if (model.quantization !== null) flags.push('--quantization', model.quantization);
   if (model.dtype !== 'auto') flags.push('--dtype', model.dtype);
   if (model.enforceEager) flags.push('--enforce-eager');
-  if (model.repo.startsWith('openai/gpt-oss-')) flags.push('--async-scheduling');
-  flags.push('--disable-access-log-for-endpoints', QUIET_ENDPOINTS, '--enable-request-id-headers');
+  if (ggufRepo(model.repo) && typeof context.tokenizer === 'string') flags.push('--tokenizer', context.tokenizer);
+  if (model.repo.startsWith('openai/gpt-oss-') && hasFlag(dialect, '--async-scheduling')) {
+    flags.push('--async-scheduling');
+  }
+  flags.push(...quietFlags(dialect), '--enable-request-id-headers');
   return ['serve', model.repo, ...mergeArgs(flags, model.extraArgs)];
 }
 
-/** Share of each of its devices that was promised to it; without a promise, what the model is configured with. */
-function utilization({ devices, model }: LaunchContext): number {
-  const shares = devices
-    .filter((device) => device.totalBytes > 0 && device.reservedBytes > 0)
-    .map((device) => device.reservedBytes / device.totalBytes);
-  if (shares.length === 0) return model.gpuMemoryUtilization;
-  // One number for all ranks: the smallest keeps the promise on each.
-  const share = Math.min(1, ...shares);
-  return Math.max(1, Math.round(share * UTILIZATION_SCALE)) / UTILIZATION_SCALE;
+function memoryFlags({ share, model }: LaunchContext, dialect: VllmDialect): readonly string[] {
+  if (share.kvCacheBytes !== null && hasFlag(dialect, '--kv-cache-memory-bytes')) {
+    return [
+      ...['--gpu-memory-utilization', String(SHARE_BESIDE_BYTES)],
+      ...['--kv-cache-memory-bytes', String(share.kvCacheBytes)],
+    ];
+  }
+  return ['--gpu-memory-utilization', String(share.utilization ?? model.gpuMemoryUtilization)];
+}
+
+/** Older ones can only be told to log no access at all. */
+function quietFlags(dialect: VllmDialect): readonly string[] {
+  const flag = '--disable-access-log-for-endpoints';
+  return hasFlag(dialect, flag) ? [flag, QUIET_ENDPOINTS] : ['--disable-uvicorn-access-log'];
 }

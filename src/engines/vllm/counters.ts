@@ -34,3 +34,23 @@ export function readCounters(metrics: string): EngineCounters | null {
     running: sumOf(metrics, 'vllm:num_requests_running') ?? 0,
   };
 }
+
+/**
+ * Tokens of KV cache, of one engine of the server: newer versions say it, older ones say blocks and their size.
+ * The labels of `vllm:cache_config_info`, in the Prometheus text format.
+ */
+export function readKvCacheTokens(metrics: string): number | null {
+  for (let at = metrics.indexOf(CACHE_INFO); at >= 0; at = metrics.indexOf(CACHE_INFO, at + CACHE_INFO.length)) {
+    if (at > 0 && metrics[at - 1] !== '\n') continue;
+    const end = metrics.indexOf('\n', at);
+    const labels = metrics.slice(at + CACHE_INFO.length, end < 0 ? undefined : end);
+    const number = (name: string): number => Number(new RegExp(`[{,]${name}="(\\d+)"`).exec(`{${labels}`)?.[1]);
+    const tokens = number('kv_cache_size_tokens');
+    if (tokens > 0) return tokens;
+    const product = number('num_gpu_blocks') * number('block_size');
+    if (product > 0 && Number.isSafeInteger(product)) return product;
+  }
+  return null;
+}
+
+const CACHE_INFO = 'vllm:cache_config_info{';

@@ -3,6 +3,7 @@
  * first, and generic errors of the processes around it follow.
  */
 import type { StartFailureCause } from '../../errors.ts';
+import { GIB, type Bytes } from '../../units.ts';
 import type { StartFailureVerdict } from '../engine.ts';
 import { message, quote } from './log-text.ts';
 
@@ -12,6 +13,22 @@ interface Signature {
   readonly cause: StartFailureCause;
   readonly pattern: RegExp;
   readonly say: (groups: Groups, line: string) => string;
+  /** How much more memory per device would have done, as far as the log tells. */
+  readonly shortage?: (groups: Groups, messages: readonly string[]) => Bytes | null;
+}
+
+/** The log rounds to hundredths of a GiB: a hundredth more is surely enough. */
+const ROUNDING = GIB / 100;
+
+function shortfall(needed: string | undefined, available: string | undefined): Bytes | null {
+  const missing = Math.ceil((Number(needed) - Number(available)) * GIB);
+  return Number.isSafeInteger(missing) && missing > 0 ? missing + Math.ceil(ROUNDING) : null;
+}
+
+/** vLLM prints how far below zero it came, if at all, before it gives up. */
+function belowZero(messages: readonly string[]): Bytes | null {
+  const found = messages.flatMap((text) => /^Available KV cache memory: (-[\d.]+) GiB/.exec(text)?.[1] ?? []);
+  return found.length === 0 ? null : shortfall('0', String(Math.min(...found.map(Number))));
 }
 
 const SIGNATURES: readonly Signature[] = [
@@ -27,6 +44,7 @@ const SIGNATURES: readonly Signature[] = [
     pattern: /No available memory for the cache blocks/,
     say: () =>
       'its weights leave no memory for the KV cache; give the model more memory, a smaller max_num_seqs, or a quantized checkpoint.',
+    shortage: (_, messages) => belowZero(messages),
   },
   {
     cause: 'out_of_memory',
@@ -34,6 +52,7 @@ const SIGNATURES: readonly Signature[] = [
       /To serve at least one request with the models?'s max seq len \((\d+)\), \(?([\d.]+) GiB KV cache is needed.*?available KV cache memory \(([\d.]+) GiB\)(?:.*?estimated maximum model length is (\d+))?/,
     say: ([, length, needed, available, fits]) =>
       `a request of max_model_len ${length} needs ${needed} GiB of KV cache and ${available} GiB are left${fits === undefined ? '; lower max_model_len or give the model more memory.' : `; max_model_len ${fits} would fit.`}`,
+    shortage: ([, , needed, available]) => shortfall(needed, available),
   },
   {
     cause: 'out_of_memory',
@@ -224,10 +243,10 @@ export interface Ending {
 
 export function classifyFailure(lines: readonly string[], exit: Ending): StartFailureVerdict {
   const messages = lines.map(message);
-  for (const { cause, pattern, say } of SIGNATURES) {
+  for (const { cause, pattern, say, shortage } of SIGNATURES) {
     for (const text of messages) {
       const match = pattern.exec(text);
-      if (match) return { cause, message: say(match, text) };
+      if (match) return { cause, message: say(match, text), shortage: shortage?.(match, messages) ?? null };
     }
   }
   return unknownFailure(messages, exit);
@@ -243,7 +262,7 @@ function unknownFailure(messages: readonly string[], exit: Ending): StartFailure
   const cause: StartFailureCause =
     exit.code === 2 || exit.code === 126 || exit.code === 127 ? 'bad_arguments' : 'crashed';
   const said = root === undefined ? '' : ` It said: ${quote(root)}`;
-  return { cause, message: `${ending(exit)}${said}` };
+  return { cause, message: `${ending(exit)}${said}`, shortage: null };
 }
 
 function ending(exit: Ending): string {

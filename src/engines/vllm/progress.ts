@@ -1,10 +1,7 @@
 /** How far a start is, from the lines that vLLM writes on its way (0.10 to 0.32). */
+import type { StartMilestone } from '../../core/events.ts';
+import type { Progress } from '../engine.ts';
 import { message } from './log-text.ts';
-
-export interface Progress {
-  readonly phase: string;
-  readonly fraction: number | null;
-}
 
 interface Marker {
   readonly phase: string;
@@ -13,6 +10,10 @@ interface Marker {
   readonly pattern: RegExp;
   /** The expression's first group is a percentage. */
   readonly percent?: boolean;
+  /** What is behind a start once this was said. */
+  readonly milestone?: StartMilestone;
+  /** The milestone counts only where one process speaks for all devices: of several, others may still be at it. */
+  readonly alone?: boolean;
 }
 
 const MARKERS: readonly Marker[] = [
@@ -24,7 +25,13 @@ const MARKERS: readonly Marker[] = [
   { phase: 'config', holds: 'Resolved architecture', pattern: /^Resolved architecture/ },
   { phase: 'config', holds: 'Using max model len', pattern: /^Using max model len \d/ },
   { phase: 'engine', holds: 'LLM engine (v', pattern: /^Initializing a V\d LLM engine \(v/ },
-  { phase: 'load', holds: 'Starting to load model', pattern: /^Starting to load model / },
+  // It has looked at the free memory by now: what a neighbour gives back from here on falsifies its measuring.
+  {
+    phase: 'load',
+    holds: 'Starting to load model',
+    pattern: /^Starting to load model /,
+    milestone: 'loading',
+  },
   { phase: 'load', holds: 'downloading weights', pattern: /^Time spent downloading weights/ },
   { phase: 'load', holds: 'Loading weights took', pattern: /^Loading weights took / },
   { phase: 'compile', holds: 'Model loading took', pattern: /^Model loading took / },
@@ -34,8 +41,28 @@ const MARKERS: readonly Marker[] = [
   { phase: 'compile', holds: 'compiled graph', pattern: /^Directly load the compiled graph/ },
   { phase: 'profile', holds: 'torch.compile t', pattern: /^torch\.compile (?:took|takes)/ },
   { phase: 'profile', holds: 'CUDA graph memory', pattern: /^Estimated CUDA graph memory/ },
-  { phase: 'kv', holds: 'Available KV cache memory', pattern: /^Available KV cache memory/ },
-  { phase: 'kv', holds: 'KV cache size', pattern: /^(?:GPU|CPU|\w+) KV cache size/ },
+  {
+    phase: 'kv',
+    holds: 'Available KV cache memory',
+    pattern: /^Available KV cache memory/,
+    milestone: 'profiled',
+    alone: true,
+  },
+  // With a size that it was given there is nothing to measure.
+  {
+    phase: 'kv',
+    holds: 'memory for KV Cache',
+    pattern: /\breserved [\d.]+ GiB memory for KV Cache/,
+    milestone: 'profiled',
+  },
+  {
+    phase: 'kv',
+    holds: 'KV cache size',
+    pattern: /^(?:GPU|CPU|\w+) KV cache size/,
+    milestone: 'profiled',
+  },
+  // Up to 0.8 under the first engine.
+  { phase: 'kv', holds: 'blocks:', pattern: /^# (?:\w+) blocks: \d+/, milestone: 'profiled' },
   { phase: 'graphs', holds: 'Graph capturing finished', pattern: /^Graph capturing finished/ },
   { phase: 'serve', holds: 'init engine (', pattern: /^init engine \(profile, create kv cache, warmup model\) took/ },
   { phase: 'serve', holds: 'Supported tasks', pattern: /^Supported[ _]tasks: / },
@@ -47,14 +74,27 @@ const MARKERS: readonly Marker[] = [
   },
 ];
 
+/** `(Worker_TP1 pid=9)`, `(VllmWorker TP0 pid=9)`: one of several that do the same. */
+const OF_MANY = /^\((?:Vllm)?Worker/;
+
 export function readProgress(line: string): Progress | null {
   for (const marker of MARKERS) {
     if (!line.includes(marker.holds)) continue;
     const match = marker.pattern.exec(message(line));
     if (!match) continue;
-    return { phase: marker.phase, fraction: marker.percent === true ? fractionOf(match[1]) : null };
+    return {
+      phase: marker.phase,
+      fraction: marker.percent === true ? fractionOf(match[1]) : null,
+      milestone: marker.alone === true && OF_MANY.test(line) ? null : (marker.milestone ?? null),
+    };
   }
   return null;
+}
+
+/** `0.32.0` from the line with which the engine introduces itself; null when it is another line. */
+export function readVersion(line: string): string | null {
+  if (!line.includes('LLM engine (v')) return null;
+  return /^Initializing a V\d LLM engine \(v([^)\s]{1,64})\)/.exec(message(line))?.[1] ?? null;
 }
 
 function fractionOf(percent: string | undefined): number {

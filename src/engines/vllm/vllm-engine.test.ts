@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { modelConfig } from '../../../test/support/model-config.ts';
+import type { LaunchShare } from '../../core/launch.ts';
 import { GIB } from '../../units.ts';
 import type { LaunchContext } from '../engine.ts';
 import { engineOf } from '../registry.ts';
@@ -8,6 +9,8 @@ import { fillTemplate } from '../engine.ts';
 import { mergeArgs } from '../../config/merge-args.ts';
 
 const engine = engineOf('vllm');
+
+const SHARE: LaunchShare = { tensorParallel: 1, utilization: 0.9, kvCacheBytes: null, maxModelLen: 8192 };
 
 function context(more: Partial<LaunchContext> = {}): LaunchContext {
   return {
@@ -17,6 +20,8 @@ function context(more: Partial<LaunchContext> = {}): LaunchContext {
     port: 20_001,
     engineKey: 'vgw-key',
     devices: [],
+    share: SHARE,
+    image: null,
     ...more,
   };
 }

@@ -1,11 +1,26 @@
-/** vLLM: `vllm serve REPO --flags…`, checked against 0.32. */
+/** vLLM: `vllm serve REPO --flags…`, for 0.8 to 0.32. */
 import type { ModelConfig } from '../../config/config.ts';
-import type { LaunchSpec } from '../../core/launch.ts';
-import { deviceEnvironment, fillTemplate, templateValues, type Engine, type LaunchContext } from '../engine.ts';
+import { ggufProblem, imageVersion } from '../../config/vllm-versions.ts';
+import type { FetchSpec, LaunchSpec } from '../../core/launch.ts';
+import {
+  containerOf,
+  deviceEnvironment,
+  deviceUuids,
+  fillTemplate,
+  templateValues,
+  type Engine,
+  type FetchContext,
+  type LaunchContext,
+  type StartRefusal,
+} from '../engine.ts';
 import { serveArguments } from './arguments.ts';
-import { readCounters } from './counters.ts';
+import { readCounters, readKvCacheTokens } from './counters.ts';
 import { classifyFailure } from './failures.ts';
-import { readProgress } from './progress.ts';
+import { fetchSpec } from './fetch.ts';
+import { ggufRepo, isFile } from './gguf.ts';
+import { hubEnvironment } from './hub-environment.ts';
+import { readMemoryReport } from './memory-report.ts';
+import { readProgress, readVersion } from './progress.ts';
 
 /** The engine keeps idle connections longer than the gateway does, so that none is reused in the moment it closes. */
 const KEEP_ALIVE_SECONDS = 75;
@@ -18,24 +33,42 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   VLLM_ALLOW_LONG_MAX_MODEL_LEN: '1',
 };
 
+/** What runs vLLM in its images, whatever their entry point does. */
+const IN_CONTAINER: readonly string[] = ['vllm'];
+
 export class VllmEngine implements Engine {
   readonly kind = 'vllm';
   readonly listsModels = true;
 
   launchSpec(context: LaunchContext): LaunchSpec {
     const { model, host, port } = context;
-    if (model.driver === 'external') return { argv: [], env: {}, host, port: null, url: model.url };
+    if (model.driver === 'external') {
+      return { argv: [], env: {}, host, port: null, url: model.url, deviceUuids: null, container: null };
+    }
     const served = this.servedName(model);
     const values = templateValues(context, served);
-    const command = (model.command ?? context.command).map((word) => fillTemplate(word, values));
+    const command = context.image === null ? (model.command ?? context.command) : IN_CONTAINER;
     if (command.length === 0) throw new Error(`model ${model.name} has no command to run`);
     return {
-      argv: [...command, ...serveArguments(context, served)],
+      argv: [...command.map((word) => fillTemplate(word, values)), ...serveArguments(context, served)],
       env: environment(context, (text) => fillTemplate(text, values)),
       host,
       port,
       url: null,
+      deviceUuids: deviceUuids(context.devices),
+      container: containerOf(context),
     };
+  }
+
+  fetchSpec(context: FetchContext): FetchSpec | null {
+    return fetchSpec(context);
+  }
+
+  refusal(model: ModelConfig, image: string | null): StartRefusal | null {
+    const version = image === null ? null : imageVersion(image);
+    if (version === null || !ggufRepo(model.repo)) return null;
+    const message = ggufProblem(version, isFile(model.repo));
+    return message === null ? null : { cause: 'unsupported', message };
   }
 
   healthPath(model: ModelConfig): string | null {
@@ -49,19 +82,21 @@ export class VllmEngine implements Engine {
   }
 
   readCounters = readCounters;
+  readKvCacheTokens = readKvCacheTokens;
   readProgress = readProgress;
+  readVersion = readVersion;
+  readMemoryReport = readMemoryReport;
   classifyFailure = classifyFailure;
 }
 
 /** The model's own variables go over the defaults, and under what the gateway depends on. */
 function environment(context: LaunchContext, fill: (text: string) => string): Readonly<Record<string, string>> {
   const own = Object.fromEntries(Object.entries(context.model.env).map(([name, value]) => [name, fill(value)]));
-  const token = own['HUGGING_FACE_HUB_TOKEN'];
   return {
     ...DEFAULTS,
-    ...(token === undefined ? {} : { HF_TOKEN: token }),
+    ...hubEnvironment(context, own),
     ...own,
-    ...deviceEnvironment(context.devices),
+    ...deviceEnvironment(context),
     VLLM_API_KEY: context.engineKey,
     VLLM_HTTP_TIMEOUT_KEEP_ALIVE: String(KEEP_ALIVE_SECONDS),
   };
