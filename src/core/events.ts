@@ -1,9 +1,10 @@
 /** Everything that can happen to the fleet. Plain data; `step` is told, it never asks. */
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
+import type { LaunchShare } from './launch.ts';
 import type { Footprint } from './memory/footprint.ts';
 import type { ModelSize } from './memory/model-shape.ts';
-import type { FleetSettings } from './settings.ts';
+import type { DriverKind, FleetSettings } from './settings.ts';
 import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
 
 /** How a lease ended, as the proxy saw it. */
@@ -28,6 +29,8 @@ export interface FoundReplica {
   readonly model: string;
   readonly specHash: string;
   readonly reservations: ReadonlyMap<string, Bytes>;
+  /** What it was told; absent or null = nobody wrote it down. */
+  readonly share?: LaunchShare | null;
   readonly port: number | null;
   readonly endpoint: Endpoint;
   /** Alive, answering, and holding our key: may be adopted. Otherwise why not. */
@@ -132,7 +135,12 @@ export type FleetEvent =
   | { readonly kind: 'model.unload'; readonly model: string; readonly reason: Extract<StopReason, 'unload' | 'reload'> }
   | { readonly kind: 'model.pin'; readonly model: string; readonly pinned: boolean }
   | { readonly kind: 'settings.replaced'; readonly settings: FleetSettings }
-  | { readonly kind: 'shutdown.begun'; readonly keep: boolean; readonly deadline: Milliseconds }
+  /** `keep`: drivers whose engines stay for the next run. */
+  | {
+      readonly kind: 'shutdown.begun';
+      readonly keep: readonly DriverKind[];
+      readonly deadline: Milliseconds;
+    }
   /** `state.deadlines` says that something is due. */
   | { readonly kind: 'time.passed' };
 

@@ -34,6 +34,8 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
     portsSkipped: 0,
     meanLease: null,
     retries: new RetryWindow(),
+    disturbed: 0,
+    displaced: new Set(),
   };
 }
 
@@ -61,6 +63,7 @@ export function emptyFleet(settings: FleetSettings, now: Milliseconds): FleetSta
     grantable: new Ring(),
     unplaced: new Ring(),
     orphaned: new Set(),
+    restoring: new Map(),
     gateQueue: [],
     ports: new Set(),
     nextPort: settings.ports.first,

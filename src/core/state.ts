@@ -74,6 +74,8 @@ export interface Replica {
   progress: { readonly phase: string; readonly fraction: number | null } | null;
   /** How far its start has changed memory; null = not yet. */
   milestone: StartMilestone | null;
+  /** When memory beside it last changed before it began to load; null = never. */
+  shakenAt: Milliseconds | null;
   /** Its reservation is what was seen, not what was thought. */
   measured: boolean;
   readonly adopted: boolean;
@@ -176,6 +178,10 @@ export interface Model {
   /** How long its leases run that are answered to the end, for Retry-After; null = none yet. */
   meanLease: Milliseconds | null;
   readonly retries: RetryWindow;
+  /** Starts in a row that were given up because memory beside them changed while they measured it. */
+  disturbed: number;
+  /** Models that were evicted for its coming start. */
+  readonly displaced: Set<string>;
 }
 
 export interface Device {
@@ -215,6 +221,8 @@ export interface FleetState {
   readonly unplaced: Ring<string>;
   /** Models that lost their replica in this step and may want another. */
   readonly orphaned: Set<string>;
+  /** Models that were evicted for a start that failed, with the id of the replica whose memory they wait for. */
+  readonly restoring: Map<string, string>;
   /** Operations that wait for their devices, oldest first. */
   readonly gateQueue: GateRequest[];
   readonly ports: Set<number>;
@@ -224,8 +232,13 @@ export interface FleetState {
   readonly counters: FleetCounters;
   /** What an earlier run left is still being looked for: until then nothing is started, or it might run twice. */
   adopting: boolean;
-  /** `cut`: when its time was over, requests still waited or ran. */
-  shutdown: { readonly keep: boolean; readonly deadline: Milliseconds; cut: boolean; done: boolean } | null;
+  /** `keep`: drivers whose engines stay. `cut`: when its time was over, requests still waited or ran. */
+  shutdown: {
+    readonly keep: readonly DriverKind[];
+    readonly deadline: Milliseconds;
+    cut: boolean;
+    done: boolean;
+  } | null;
 }
 
 export interface GateRequest {
