@@ -1,13 +1,12 @@
 /**
- * Where a newcomer goes. Pure: one offer per device in, the chosen devices out. A direct fit goes where most stays free;
- * else fewest victims, then least recently used ones, then most free left.
+ * Where a newcomer goes. Pure: one offer per device and a policy in, the chosen devices out. A direct fit goes where most
+ * stays free; otherwise the policy's criteria say which victims are the smallest loss.
  */
 import type { Bytes } from '../../units.ts';
-import type { Candidate } from './eviction.ts';
+import type { Candidate, Criterion, EvictionPolicy, Toll } from './eviction.ts';
 
 export interface Offer {
   readonly deviceId: string;
-  readonly bytes: Bytes;
   /** What its victims must free; not positive when it fits as it is. */
   readonly missing: Bytes;
   readonly victims: readonly Candidate[];
@@ -19,33 +18,44 @@ export interface Offer {
 /** Largest difference in size between devices of one tensor-parallel group. */
 export const HOMOGENEITY = 0.05;
 
-/** Above this many groups the best offers are taken as they come. */
-const MAX_GROUPS = 1_000;
+/** Groups whose offers share victims are compared one by one: so many at most. */
+const MAX_GROUPS = 500;
 
-/** Better groups of offers (one device is a group of one) first. One victim may stand in several offers and counts once. */
-export function compareGroups(one: readonly Offer[], other: readonly Offer[]): number {
-  const ours = victimsOf(one);
-  const theirs = victimsOf(other);
-  const young = (victims: readonly Candidate[]): number => victims.filter((victim) => victim.young).length;
-  const latest = (victims: readonly Candidate[]): number => Math.max(...victims.map((victim) => victim.idleSince));
-  const free = (group: readonly Offer[]): number => group.reduce((sum, offer) => sum + offer.freeLeft, 0);
-  return (
-    young(ours) - young(theirs) ||
-    ours.length - theirs.length ||
-    (ours.length > 0 ? latest(ours) - latest(theirs) : 0) ||
-    free(other) - free(one) ||
-    compareIds(one, other)
-  );
+/** One victim may stand in several offers and counts once. */
+export function tollOf(group: readonly Offer[]): Toll {
+  const seen = new Set<string>();
+  const toll = { young: 0, victims: 0, busiest: 0, latest: 0, loss: 0, free: 0 };
+  for (const offer of group) {
+    toll.free += offer.freeLeft;
+    for (const victim of offer.victims) {
+      if (seen.has(victim.id)) continue;
+      seen.add(victim.id);
+      toll.victims += 1;
+      toll.young += Number(victim.young);
+      toll.busiest = Math.max(toll.busiest, victim.busy);
+      toll.latest = Math.max(toll.latest, victim.idleSince);
+      toll.loss += victim.loss;
+    }
+  }
+  return toll;
 }
 
-function victimsOf(group: readonly Offer[]): Candidate[] {
-  const found = new Map<string, Candidate>();
-  for (const offer of group) for (const victim of offer.victims) found.set(victim.id, victim);
-  return [...found.values()];
+/** Better groups first; of equal ones the one whose devices come first by name. */
+export function compareGroups(one: readonly Offer[], other: readonly Offer[], policy: EvictionPolicy): number {
+  const [ours, theirs] = [tollOf(one), tollOf(other)];
+  for (const { of } of policy.criteria) {
+    const difference = of(ours) - of(theirs);
+    if (difference !== 0) return difference;
+  }
+  return compareIds(one, other);
 }
 
 function compareIds(one: readonly Offer[], other: readonly Offer[]): number {
-  const ids = (group: readonly Offer[]): string => group.map((offer) => offer.deviceId).join(' ');
+  const ids = (group: readonly Offer[]): string =>
+    group
+      .map((offer) => offer.deviceId)
+      .toSorted()
+      .join(' ');
   const [ours, theirs] = [ids(one), ids(other)];
   return ours === theirs ? 0 : ours < theirs ? -1 : 1;
 }
@@ -60,29 +70,78 @@ export function homogeneousWith<T extends { readonly totalBytes: Bytes }>(device
 /** True when `count` of these are about equal in size. */
 export function hasGroup<T extends { readonly totalBytes: Bytes }>(devices: readonly T[], count: number): boolean {
   if (count <= 1) return devices.length >= count;
-  return devices.some((anchor) => homogeneousWith(devices, anchor).length >= count);
+  const sizes = devices.map((device) => device.totalBytes).toSorted((one, other) => one - other);
+  // Among equals in order, the smallest and the largest of a group stand `count - 1` apart.
+  return sizes.some((smallest, index) => {
+    const largest = sizes[index + count - 1];
+    return largest !== undefined && smallest >= largest * (1 - HOMOGENEITY);
+  });
 }
 
 /** `count` devices of about equal size, the best such group; undefined when there is none. */
-export function chooseDevices(offers: readonly Offer[], count: number): readonly Offer[] | undefined {
-  const ranked = offers.toSorted((one, other) => compareGroups([one], [other]));
-  if (count === 1) return ranked.length > 0 ? ranked.slice(0, 1) : undefined;
+export function chooseDevices(
+  offers: readonly Offer[],
+  count: number,
+  policy: EvictionPolicy,
+): readonly Offer[] | undefined {
+  if (offers.length < count) return undefined;
+  if (count === 1) return bestOfIndependent(offers, 1, policy);
   let best: readonly Offer[] | undefined;
+  let budget = MAX_GROUPS;
   const seen = new Set<Bytes>();
-  for (const anchor of ranked) {
+  for (const anchor of offers.toSorted((one, other) => compareGroups([one], [other], policy))) {
     if (seen.has(anchor.totalBytes)) continue;
     seen.add(anchor.totalBytes);
-    for (const group of groupsOf(homogeneousWith(ranked, anchor), count)) {
-      if (!best || compareGroups(group, best) < 0) best = group;
-    }
+    const members = homogeneousWith(offers, anchor);
+    if (members.length < count) continue;
+    const groups = groupCount(members.length, count);
+    const oneByOne = sharesVictims(members) && groups <= budget;
+    if (oneByOne) budget -= groups;
+    const found = oneByOne ? combinations(members, count) : [bestOfIndependent(members, count, policy)];
+    for (const group of found) if (!best || compareGroups(group, best, policy) < 0) best = group;
   }
   return best;
 }
 
-function* groupsOf(ranked: readonly Offer[], count: number): Generator<readonly Offer[]> {
-  if (ranked.length < count) return;
-  if (groupCount(ranked.length, count) > MAX_GROUPS) yield ranked.slice(0, count);
-  else yield* combinations(ranked, count);
+function sharesVictims(offers: readonly Offer[]): boolean {
+  const seen = new Set<string>();
+  for (const { victims } of offers) {
+    for (const { id } of victims) {
+      if (seen.has(id)) return true;
+      seen.add(id);
+    }
+  }
+  return false;
+}
+
+/**
+ * The best `count` offers when no victim stands in two of them, criterion by criterion. A sum is least with the least of
+ * its terms: what is below the last of these is in, what equals it stays in question. A maximum rules out what exceeds it.
+ */
+function bestOfIndependent(offers: readonly Offer[], count: number, policy: EvictionPolicy): readonly Offer[] {
+  let open = offers.map((offer) => ({ offer, toll: tollOf([offer]) }));
+  const chosen: typeof open = [];
+  for (const criterion of policy.criteria) {
+    const wanted = count - chosen.length;
+    if (open.length <= wanted) break;
+    const worst = worstNeeded(open, chosen, wanted, criterion);
+    const value = ({ toll }: (typeof open)[number]): number => criterion.of(toll);
+    if (criterion.fold === 'sum') chosen.push(...open.filter((it) => value(it) < worst));
+    open = open.filter((it) => (criterion.fold === 'sum' ? value(it) === worst : value(it) <= worst));
+  }
+  const rest = open.toSorted((one, other) => (one.offer.deviceId < other.offer.deviceId ? -1 : 1));
+  return [...chosen, ...rest.slice(0, count - chosen.length)].map(({ offer }) => offer);
+}
+
+function worstNeeded(
+  open: readonly { readonly toll: Toll }[],
+  chosen: readonly { readonly toll: Toll }[],
+  wanted: number,
+  { fold, of }: Criterion,
+): number {
+  const values = open.map(({ toll }) => of(toll)).toSorted((one, other) => one - other);
+  const last = values[wanted - 1] ?? 0;
+  return fold === 'sum' ? last : Math.max(last, ...chosen.map(({ toll }) => of(toll)));
 }
 
 function groupCount(from: number, count: number): number {

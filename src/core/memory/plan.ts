@@ -1,80 +1,100 @@
 /** Placement and eviction together: what would it take to start this model now? Reads the state, changes nothing. */
 import type { Bytes, Milliseconds } from '../../units.ts';
 import { isProtected } from '../lifecycle/turns-rule.ts';
+import type { LaunchShare } from '../launch.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
-import { byPolicy, chooseVictims, evictableAt, isIdle, isPinned, type Candidate } from './eviction.ts';
-import { capacity, committed, residents } from './ledger.ts';
+import {
+  chooseVictims,
+  evictableAt,
+  EVICTION_POLICIES,
+  isIdle,
+  isPinned,
+  lossOf,
+  type Candidate,
+  type EvictionPolicy,
+} from './eviction.ts';
+import { booksOf, capacity, isLeaving, takesStarts, type DeviceBook } from './ledger.ts';
+import { shareFor, type Place } from './need.ts';
+import {
+  couldFitAlone,
+  grantedBytes,
+  isShutOut,
+  isTooSmallAShare,
+  newcomerOf,
+  type Ask,
+  type Newcomer,
+} from './newcomer.ts';
 import { chooseDevices, hasGroup, type Offer } from './placement.ts';
+import { shortageOf, type Shortage } from './shortage.ts';
 
-export interface Holder {
-  readonly replica: string;
-  readonly model: string;
-  readonly bytes: Bytes;
-  readonly why: 'pinned' | 'busy' | 'starting' | 'leaving' | 'idle' | 'stuck';
-}
-
-export interface Shortage {
-  /** Missing bytes on the device that comes closest. */
-  readonly missingBytes: Bytes;
-  readonly neededBytes: Bytes;
-  readonly devices: number;
-  readonly deviceId: string | null;
-  readonly holders: readonly Holder[];
-  readonly foreignBytes: Bytes;
-}
+export type { Holder, Shortage } from './shortage.ts';
 
 export type Plan =
-  | { readonly kind: 'fits'; readonly reservations: ReadonlyMap<string, Bytes>; readonly victims: readonly string[] }
+  | {
+      readonly kind: 'fits';
+      /** Bytes on each of its devices once it is ready … */
+      readonly reservations: ReadonlyMap<string, Bytes>;
+      /** … and from launch to ready: at least the reservation. */
+      readonly peaks: ReadonlyMap<string, Bytes>;
+      /** What the engine is told. */
+      readonly share: LaunchShare;
+      readonly victims: readonly string[];
+    }
   /** Memory could fit it once others have left. `retryAt`: an idle victim will be free to go then. */
   | { readonly kind: 'wait'; readonly shortage: Shortage; readonly retryAt: Milliseconds | null }
   /** Would not fit even if all that may leave had left. `never`: not even on empty devices. */
   | { readonly kind: 'impossible'; readonly shortage: Shortage; readonly never: boolean };
 
-interface Rules {
-  /** Bytes that each candidate must come up with; `committed` as if these replicas had left already. */
-  readonly mayLeave: (replica: Replica) => Candidate | undefined;
-}
+type Fits = Extract<Plan, { kind: 'fits' }>;
+export type Books = ReadonlyMap<string, DeviceBook>;
 
-/** Bytes it takes on a device: what was declared, else the device's whole budget. */
-export function need(model: Model, device: Device): Bytes {
-  return model.settings.memory ?? capacity(device);
-}
+/** A replica as a candidate, but for its bytes on the device in question; undefined when it may not leave. */
+type MayLeave = (replica: Replica) => Omit<Candidate, 'bytes'> | undefined;
 
-function candidateDevices(state: FleetState, model: Model): Device[] {
-  const found: Device[] = [];
-  for (const id of model.settings.deviceIds) {
-    const device = state.devices.get(id);
-    if (device && device.quarantine === null) found.push(device);
-  }
-  return found;
-}
+const policyOf = (state: FleetState): EvictionPolicy => EVICTION_POLICIES[state.settings.memory.eviction];
 
-function offers(state: FleetState, model: Model, rules: Rules): Offer[] {
+/** Nobody leaves for a model that may not start yet. */
+const rests = (model: Model, now: Milliseconds): boolean => model.backoff.until !== null && now < model.backoff.until;
+
+function offers(state: FleetState, newcomer: Newcomer, mayLeave: MayLeave): Offer[] {
   const found: Offer[] = [];
-  for (const device of candidateDevices(state, model)) {
-    const bytes = need(model, device);
-    const room = capacity(device) - committed(state, device.id);
-    if (bytes > capacity(device) || bytes <= 0) continue;
+  for (const ask of newcomer.asks) {
+    const { device, book, bytes, peakBytes } = ask;
+    if (!takesStarts(device) || isShutOut(state, newcomer, ask) || isTooSmallAShare(ask)) continue;
+    if (bytes <= 0 || Math.max(bytes, peakBytes) > capacity(device)) continue;
+    const room = capacity(device) - book.steady;
+    const missing = bytes + Math.max(book.excess, peakBytes - bytes) - room;
     const candidates: Candidate[] = [];
-    if (room < bytes) {
-      for (const replica of residents(state, device.id)) {
-        const candidate = rules.mayLeave(replica);
+    if (missing > 0) {
+      for (const replica of book.residents) {
+        const candidate = mayLeave(replica);
         if (candidate) candidates.push({ ...candidate, bytes: replica.reservations.get(device.id) ?? 0 });
       }
     }
-    const victims = chooseVictims(candidates, bytes - room);
+    const victims = chooseVictims(candidates, missing, policyOf(state));
     if (!victims) continue;
     const freed = victims.reduce((sum, victim) => sum + victim.bytes, 0);
     const { id: deviceId, totalBytes } = device;
-    found.push({ deviceId, bytes, missing: bytes - room, victims, freeLeft: room + freed - bytes, totalBytes });
+    found.push({ deviceId, missing, victims, freeLeft: room + freed - bytes, totalBytes });
   }
   return found;
 }
 
-function asPlan(state: FleetState, chosen: readonly Offer[]): Extract<Plan, { kind: 'fits' }> {
+function asPlan(state: FleetState, newcomer: Newcomer, chosen: readonly Offer[]): Fits {
+  const places: Place[] = [];
+  const peaks = new Map<string, Bytes>();
+  for (const { deviceId, freeLeft } of chosen) {
+    const ask = newcomer.asks.find(({ device }) => device.id === deviceId);
+    if (!ask) continue;
+    const bytes = grantedBytes(state, newcomer, ask, freeLeft + ask.bytes);
+    places.push({ device: ask.device, need: ask.need, bytes });
+    peaks.set(deviceId, Math.max(bytes, bytes === ask.need.totalBytes ? ask.need.peakBytes : bytes));
+  }
   return {
     kind: 'fits',
-    reservations: new Map(chosen.map((offer) => [offer.deviceId, offer.bytes])),
+    reservations: new Map(places.map(({ device, bytes }) => [device.id, bytes])),
+    peaks,
+    share: shareFor(state, newcomer.model, places, newcomer.span.tensorParallel),
     victims: neededVictims(state, chosen),
   };
 }
@@ -91,35 +111,38 @@ function neededVictims(state: FleetState, chosen: readonly Offer[]): string[] {
       }
       return freed >= missing;
     });
-  for (const { id } of [...victims.values()].toSorted(byPolicy).toReversed()) if (suffices(id)) victims.delete(id);
+  for (const { id } of [...victims.values()].toSorted(policyOf(state).order).toReversed()) {
+    if (suffices(id)) victims.delete(id);
+  }
   return [...victims.keys()];
 }
 
 /** Without touching work in progress: free bytes and idle replicas only. */
-export function planIdle(state: FleetState, model: Model, now: Milliseconds): Plan {
-  const { deviceCount } = model.settings;
-  if (deviceCount === 0) return { kind: 'fits', reservations: new Map(), victims: [] };
+export function planIdle(state: FleetState, model: Model, now: Milliseconds, books: Books = booksOf(state)): Plan {
+  const newcomer = newcomerOf(state, model, books);
+  if (newcomer.span.devices === 0) return asPlan(state, newcomer, []);
   const { minResidency } = state.settings.limits;
   let retryAt: Milliseconds | null = null;
-  const chosen = chooseDevices(
-    offers(state, model, {
-      mayLeave: (replica) => {
-        if (!isIdle(state, replica)) return undefined;
-        const at = evictableAt(replica, minResidency);
-        if (at > now) {
-          retryAt = Math.min(retryAt ?? Infinity, at);
-          return undefined;
-        }
-        const young = now - (replica.readyAt ?? now) < minResidency;
-        return { id: replica.id, bytes: 0, idleSince: replica.idleSince, young };
-      },
-    }),
-    deviceCount,
-  );
-  if (chosen) return asPlan(state, chosen);
-  const shortage = shortageOf(state, model);
-  if (couldEverFit(state, model, (replica) => canLeave(state, replica))) return { kind: 'wait', shortage, retryAt };
-  return { kind: 'impossible', shortage, never: !fitsEmptyDevices(state, model) };
+  const resting = rests(model, now);
+  const mayLeave: MayLeave = (replica) => {
+    if (resting || !isIdle(state, replica)) return undefined;
+    const at = evictableAt(replica, minResidency);
+    if (at > now) {
+      retryAt = Math.min(retryAt ?? Infinity, at);
+      return undefined;
+    }
+    const young = now - (replica.readyAt ?? now) < minResidency;
+    const { id, idleSince } = replica;
+    return { id, idleSince, young, busy: 0, loss: lossOf(state, replica, now) };
+  };
+  const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
+  if (chosen) return asPlan(state, newcomer, chosen);
+  if (couldEverFit(state, newcomer)) {
+    if (resting) retryAt = model.backoff.until;
+    return { kind: 'wait', shortage: shortageOf(state, newcomer, 'wait'), retryAt };
+  }
+  const never = !hasGroup(newcomer.asks.filter(couldFitAlone).map(deviceOf), newcomer.span.devices);
+  return { kind: 'impossible', shortage: shortageOf(state, newcomer, never ? 'never' : 'impossible'), never };
 }
 
 /** With fences: busy replicas that have had their turn may be asked to leave too. Undefined when no set of them makes room. */
@@ -127,99 +150,52 @@ export function planTurn(
   state: FleetState,
   model: Model,
   now: Milliseconds,
-): Extract<Plan, { kind: 'fits' }> | undefined {
-  const chosen = chooseDevices(
-    offers(state, model, {
-      mayLeave: (replica) => {
-        if (replica.phase !== 'ready' || !canLeave(state, replica)) return undefined;
-        const idle = isIdle(state, replica);
-        if (!idle && isProtected(state, replica, now)) return undefined;
-        // Idle ones go first, then those with the fewest leases to wait for.
-        return { id: replica.id, bytes: 0, idleSince: idle ? -1 : replica.leases.size, young: false };
-      },
-    }),
-    model.settings.deviceCount,
-  );
-  return chosen ? asPlan(state, chosen) : undefined;
+  books: Books = booksOf(state),
+): Fits | undefined {
+  if (rests(model, now)) return undefined;
+  const newcomer = newcomerOf(state, model, books);
+  const mayLeave: MayLeave = (replica) => {
+    if (replica.phase !== 'ready' || !canLeave(state, replica)) return undefined;
+    const idle = isIdle(state, replica);
+    if (!idle && isProtected(state, replica, now)) return undefined;
+    const { id, idleSince } = replica;
+    // Idle ones go first, then those with the fewest leases to wait for.
+    return { id, idleSince, young: false, busy: idle ? 0 : 1 + replica.leases.size, loss: lossOf(state, replica, now) };
+  };
+  const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
+  return chosen ? asPlan(state, newcomer, chosen) : undefined;
 }
 
 /** True when the model would still fit some day if these bytes were taken on top of what is there now. */
-export function wouldStillFit(state: FleetState, model: Model, taken: ReadonlyMap<string, Bytes>): boolean {
-  const room = (device: Device): Bytes =>
-    stayingRoom(state, device, (replica) => canLeave(state, replica)) - (taken.get(device.id) ?? 0);
-  const roomy = candidateDevices(state, model).filter((device) => need(model, device) <= room(device));
-  return hasGroup(roomy, model.settings.deviceCount);
+export function wouldStillFit(
+  state: FleetState,
+  model: Model,
+  taken: ReadonlyMap<string, Bytes>,
+  books: Books = booksOf(state),
+): boolean {
+  // What it may not use anyway takes nothing away from it.
+  if (!model.settings.deviceIds.some((id) => taken.has(id))) return true;
+  return couldEverFit(state, newcomerOf(state, model, books), taken);
 }
+
+const deviceOf = ({ device }: Ask): Device => device;
 
 function canLeave(state: FleetState, replica: Replica): boolean {
+  if (replica.phase === 'zombie') return false;
   const model = state.models.get(replica.model);
-  return (
-    replica.phase !== 'zombie' &&
-    (model === undefined || !isPinned(model) || replica.phase === 'draining' || replica.phase === 'stopping')
-  );
+  return model === undefined || !isPinned(model) || isLeaving(replica);
 }
 
-function stayingRoom(state: FleetState, device: Device, leaves: (replica: Replica) => boolean): Bytes {
-  let staying = 0;
-  for (const replica of residents(state, device.id))
-    if (!leaves(replica)) staying += replica.reservations.get(device.id) ?? 0;
-  return capacity(device) - staying;
-}
-
-function couldEverFit(state: FleetState, model: Model, leaves: (replica: Replica) => boolean): boolean {
-  const devices = candidateDevices(state, model).filter((device) => {
-    const bytes = need(model, device);
-    return bytes > 0 && bytes <= stayingRoom(state, device, leaves);
+/** A device that cannot be read now will be read again; one in quarantine may stay there. */
+function couldEverFit(state: FleetState, newcomer: Newcomer, taken: ReadonlyMap<string, Bytes> = new Map()): boolean {
+  const stays = (replica: Replica): boolean => !canLeave(state, replica);
+  const roomy = newcomer.asks.filter((ask) => {
+    const { device, book, bytes, peakBytes } = ask;
+    if (device.quarantine !== null || bytes <= 0 || isTooSmallAShare(ask)) return false;
+    if (isShutOut(state, newcomer, ask, stays)) return false;
+    let staying = taken.get(device.id) ?? 0;
+    for (const replica of book.residents) if (stays(replica)) staying += replica.reservations.get(device.id) ?? 0;
+    return Math.max(bytes, peakBytes) <= capacity(device) - staying;
   });
-  return hasGroup(devices, model.settings.deviceCount);
-}
-
-/** Quarantine and the memory of others pass; the size of a device does not. */
-function fitsEmptyDevices(state: FleetState, model: Model): boolean {
-  const devices: Device[] = [];
-  for (const id of model.settings.deviceIds) {
-    const device = state.devices.get(id);
-    if (device && (model.settings.memory ?? device.budgetBytes) <= device.budgetBytes) devices.push(device);
-  }
-  return hasGroup(devices, model.settings.deviceCount);
-}
-
-function shortageOf(state: FleetState, model: Model): Shortage {
-  let best: Shortage | undefined;
-  for (const device of candidateDevices(state, model)) {
-    const neededBytes = need(model, device);
-    const missingBytes = neededBytes - (capacity(device) - committed(state, device.id));
-    if (best && best.missingBytes <= missingBytes) continue;
-    const holders = residents(state, device.id).map((replica) => holderOf(state, replica, device.id));
-    best = {
-      missingBytes,
-      neededBytes,
-      devices: model.settings.deviceCount,
-      deviceId: device.id,
-      holders,
-      foreignBytes: device.foreignBytes,
-    };
-  }
-  return (
-    best ?? {
-      missingBytes: 0,
-      neededBytes: model.settings.memory ?? 0,
-      devices: model.settings.deviceCount,
-      deviceId: null,
-      holders: [],
-      foreignBytes: 0,
-    }
-  );
-}
-
-function holderOf(state: FleetState, replica: Replica, deviceId: string): Holder {
-  const model = state.models.get(replica.model);
-  const why = ((): Holder['why'] => {
-    if (replica.phase === 'zombie') return 'stuck';
-    if (replica.phase === 'draining' || replica.phase === 'stopping') return 'leaving';
-    if (model && isPinned(model)) return 'pinned';
-    if (replica.phase === 'reserved' || replica.phase === 'starting') return 'starting';
-    return replica.leases.size > 0 || (model?.queue.size ?? 0) > 0 ? 'busy' : 'idle';
-  })();
-  return { replica: replica.id, model: replica.model, bytes: replica.reservations.get(deviceId) ?? 0, why };
+  return hasGroup(roomy.map(deviceOf), newcomer.span.devices);
 }

@@ -1,0 +1,148 @@
+/** Why a model has no place, in numbers: what it asks of each device, what is free there, who holds the rest. */
+import type { Bytes } from '../../units.ts';
+import type { FleetState, Replica } from '../state.ts';
+import { isPinned } from './eviction.ts';
+import { capacity, isLeaving, isSilent, takesStarts } from './ledger.ts';
+import type { Need } from './need.ts';
+import { couldFitAlone, fitsAlone, isShutOut, isTooSmallAShare, type Ask, type Newcomer } from './newcomer.ts';
+import { hasGroup } from './placement.ts';
+
+export interface Holder {
+  readonly replica: string;
+  readonly model: string;
+  readonly bytes: Bytes;
+  readonly why: 'pinned' | 'busy' | 'starting' | 'leaving' | 'idle' | 'stuck';
+  /** Requests that it works on. */
+  readonly leases: number;
+}
+
+export type ShortageCause =
+  /** It may use none, or none of those is there. */
+  | 'no_device'
+  /** It needs several of about equal size. */
+  | 'no_group'
+  /** Larger than any device, */
+  | 'too_large'
+  /** or than what may be promised of any. */
+  | 'over_budget'
+  /** Co-located: its share would not hold its weights. */
+  | 'weights'
+  /** Devices cannot be read. */
+  | 'unseen'
+  | 'quarantined'
+  /** Processes outside the gateway hold what it needs. */
+  | 'foreign'
+  /** What is pinned or always on holds it. */
+  | 'kept'
+  /** Co-located models and others do not share a device. */
+  | 'unshared'
+  /** What is busy, starting, young or leaving holds it. */
+  | 'held';
+
+export interface DeviceShortage {
+  readonly deviceId: string;
+  readonly totalBytes: Bytes;
+  /** What may be promised there. */
+  readonly capacityBytes: Bytes;
+  /** Of it not promised, once all that is leaving has left. */
+  readonly freeBytes: Bytes;
+  readonly neededBytes: Bytes;
+  /** Positive unless something else than bytes forbids a start. */
+  readonly missingBytes: Bytes;
+  readonly foreignBytes: Bytes;
+  readonly holders: readonly Holder[];
+  /** Why no start may begin there, whatever is free. */
+  readonly trouble: string | null;
+}
+
+export interface Shortage {
+  readonly cause: ShortageCause;
+  readonly pool: string | null;
+  /** On how many devices it needs a place. */
+  readonly devices: number;
+  readonly neededBytes: Bytes;
+  /** On the device that comes closest (of several: on the last one that it needs). */
+  readonly missingBytes: Bytes;
+  readonly deviceId: string | null;
+  readonly holders: readonly Holder[];
+  readonly foreignBytes: Bytes;
+  /** What it would need on that device. */
+  readonly need: Need | null;
+  /** Least that its share must hold, when that is what fails. */
+  readonly floorBytes: Bytes | null;
+  /** All its devices, those that come closest first. */
+  readonly places: readonly DeviceShortage[];
+}
+
+export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impossible' | 'never'): Shortage {
+  const { span, asks, model } = newcomer;
+  const places = asks.map((ask) => ({ ask, place: placeOf(state, ask) }));
+  places.sort(({ place: one }, { place: other }) => one.missingBytes - other.missingBytes);
+  const usable = places.filter(({ place }) => place.trouble === null);
+  const closest = (usable.length >= span.devices ? usable : places)[Math.max(1, span.devices) - 1] ?? places.at(-1);
+  const { ask, place } = closest ?? {};
+  const pools = new Set(asks.map(({ device }) => device.pool));
+  return {
+    cause: causeOf(state, newcomer, outcome),
+    pool: pools.size === 1 ? ([...pools][0] ?? null) : null,
+    devices: span.devices,
+    neededBytes: place?.neededBytes ?? model.settings.memory ?? 0,
+    missingBytes: Math.max(0, place?.missingBytes ?? 0),
+    deviceId: place?.deviceId ?? null,
+    holders: place?.holders ?? [],
+    foreignBytes: place?.foreignBytes ?? 0,
+    need: ask?.need ?? null,
+    floorBytes: ask?.floorBytes ?? null,
+    places: places.map((it) => it.place),
+  };
+}
+
+function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: Ask): DeviceShortage {
+  const room = capacity(device) - book.steady;
+  return {
+    deviceId: device.id,
+    totalBytes: device.totalBytes,
+    capacityBytes: capacity(device),
+    freeBytes: Math.max(0, room - book.excess),
+    neededBytes: need.totalBytes,
+    missingBytes: bytes + Math.max(book.excess, peakBytes - bytes) - room,
+    foreignBytes: device.foreignBytes,
+    holders: book.residents.map((replica) => holderOf(state, replica, device.id)),
+    trouble: device.quarantine ?? (isSilent(device) ? device.silent : null),
+  };
+}
+
+export function holderOf(state: FleetState, replica: Replica, deviceId: string): Holder {
+  const model = state.models.get(replica.model);
+  const why = ((): Holder['why'] => {
+    if (replica.phase === 'zombie') return 'stuck';
+    if (isLeaving(replica)) return 'leaving';
+    if (model && isPinned(model)) return 'pinned';
+    if (replica.phase === 'reserved' || replica.phase === 'starting') return 'starting';
+    return replica.leases.size > 0 || (model?.queue.size ?? 0) > 0 ? 'busy' : 'idle';
+  })();
+  const bytes = replica.reservations.get(deviceId) ?? 0;
+  return { replica: replica.id, model: replica.model, bytes, why, leases: replica.leases.size };
+}
+
+/** The first thing that would have to change. */
+function causeOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impossible' | 'never'): ShortageCause {
+  const { asks, span } = newcomer;
+  const enough = (test: (ask: Ask) => boolean): boolean =>
+    hasGroup(
+      asks.filter(test).map(({ device }) => device),
+      span.devices,
+    );
+  if (asks.length === 0) return 'no_device';
+  if (outcome === 'never') {
+    if (!enough(() => true)) return 'no_group';
+    if (asks.some(isTooSmallAShare)) return 'weights';
+    return enough(({ device, bytes }) => bytes <= device.totalBytes) ? 'over_budget' : 'too_large';
+  }
+  const large = (ask: Ask): boolean => couldFitAlone(ask);
+  if (!enough((ask) => large(ask) && ask.device.quarantine === null)) return 'quarantined';
+  if (!enough((ask) => large(ask) && takesStarts(ask.device))) return 'unseen';
+  if (!enough((ask) => takesStarts(ask.device) && fitsAlone(ask))) return 'foreign';
+  if (newcomer.colocated && !enough((ask) => fitsAlone(ask) && !isShutOut(state, newcomer, ask))) return 'unshared';
+  return outcome === 'wait' ? 'held' : 'kept';
+}
