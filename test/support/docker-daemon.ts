@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe } from 'vitest';
 import { callDocker } from './docker-call.ts';
 import { FAKE_VLLM_IMAGE, fakeVllmImageTar } from './docker-image.ts';
 
@@ -56,7 +55,7 @@ export function dockerMissing(): string | null {
   return null;
 }
 
-/** False, with the reason on stderr, where no private daemon can be had. Throws in CI, where nothing may be skipped. */
+/** For `describe.runIf`: false, with the reason on stderr, where no private daemon can be had. Throws in CI, where nothing may be skipped. */
 export function dockerHere(): boolean {
   const missing = dockerMissing();
   if (missing === null) return true;
@@ -65,9 +64,6 @@ export function dockerHere(): boolean {
 `);
   return false;
 }
-
-/** `describe` for what needs a private daemon. */
-export const describeWithDocker = describe.runIf(dockerHere());
 
 export async function startDaemon(options: DaemonOptions = {}): Promise<DockerDaemon> {
   const daemon = new PrivateDaemon(options);
