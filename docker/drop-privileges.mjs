@@ -8,10 +8,17 @@ import process from 'node:process';
  * @param {readonly number[]} groups supplementary ones
  */
 export function dropPrivileges(user, groups) {
-  // In this order: whoever is no longer root may not choose groups.
-  process.setgroups([...groups]);
-  process.setgid(user.gid);
-  process.setuid(user.uid);
+  try {
+    // In this order: whoever is no longer root may not choose groups.
+    process.setgroups([...groups]);
+    process.setgid(user.gid);
+    process.setuid(user.uid);
+  } catch (error) {
+    throw new Error(
+      `root could not be given up (${error.code}): leave the container CAP_SETUID and CAP_SETGID, or start it as user ${user.uid}`,
+      { cause: error },
+    );
+  }
   for (const complaint of [...leftovers(user, groups), ...waysBack()]) {
     throw new Error(`root could not be given up: ${complaint}`);
   }
@@ -25,7 +32,7 @@ function leftovers({ uid, gid }, groups) {
   const allowed = new Set([gid, ...groups]);
   return readdirSync('/proc/self/task').flatMap((task) => {
     const status = readFileSync(`/proc/self/task/${task}/status`, 'utf8');
-    const field = (name) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1]?.trim().split(/\s+/) ?? [];
+    const field = (name) => new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1]?.trim().split(/\s+/) ?? [];
     return [
       ...(field('Uid').every((id) => Number(id) === uid) ? [] : [`thread ${task} has the uids ${field('Uid')}`]),
       ...(field('Gid').every((id) => Number(id) === gid) ? [] : [`thread ${task} has the gids ${field('Gid')}`]),

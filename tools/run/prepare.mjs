@@ -5,7 +5,7 @@ import process from 'node:process';
 import { withLock } from './lock.mjs';
 import { hash, innerEnvironment, runChild, say, SetupError } from './setup.mjs';
 
-const INSTALLED = 'node_modules/.cache/vllm-gateway-install';
+export const INSTALLED = 'node_modules/.cache/vllm-gateway-install';
 const BUILT = 'dist/.stamp';
 const SOURCES = ['src', 'tools/fake-vllm'];
 const COMPILER_SETTINGS = ['tsconfig.json', 'tsconfig.build.json'];
@@ -69,8 +69,11 @@ async function compile(root) {
   rmSync(old, { recursive: true, force: true });
 }
 
-/** @param {string} root */
-function packagesStamp(root) {
+/**
+ * What the packages of this checkout are told by: the same stamp, the same packages.
+ * @param {string} root
+ */
+export function packagesStamp(root) {
   return hash([process.version, process.platform, process.arch, readFileSync(join(root, 'package-lock.json'))]);
 }
 
