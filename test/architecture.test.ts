@@ -31,7 +31,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
   telemetry: { from: ['platform'], types: ['core'], packages: ['pino', 'prom-client'] },
   engines: { from: ['platform', 'config/merge-args.ts', 'config/vllm-versions.ts'], types: ['core', 'config'] },
   drivers: { from: ['platform'], types: ['core', 'config'], node: ['stream'] },
-  probes: { from: ['platform'], types: ['core', 'config'], node: ['stream'] },
+  probes: { from: ['platform'], types: ['core', 'config'], packages: ['dockerode'], node: ['stream'] },
   controller: {
     from: ['core', 'platform', 'telemetry', 'engines/engine.ts', 'drivers/driver.ts', 'probes/probe.ts'],
   },
@@ -86,11 +86,14 @@ const REGISTERED: Readonly<Record<string, readonly string[]>> = {
   // How logs are cut into lines and kept is the same for every driver that has any.
   drivers: ['driver.ts', 'logs'],
   engines: ['engine.ts'],
-  probes: ['probe.ts'],
+  // What nvidia-smi prints is read the same way, wherever it runs.
+  probes: ['probe.ts', 'reading'],
 };
 
 /** Files that may load a module while running, with the reason. */
-const DYNAMIC: Readonly<Record<string, string>> = {};
+const DYNAMIC: Readonly<Record<string, string>> = {
+  'src/probes/docker/docker-connection.ts': 'the Docker client, only where the probe needs it',
+};
 
 const sources = filesUnder('src').filter((path) => !isTest(path));
 

@@ -34,6 +34,8 @@ export interface Probe {
   readonly kind: string;
   /** False when every reading is the same for good: nobody need look twice, nor wait for memory to be seen back. */
   readonly observes: boolean;
+  /** For people: how it reads, and why that way. May change until the first reading. */
+  readonly detail?: string;
   /** Rejects, within a few seconds, when the devices cannot be read now. One read at a time. */
   read(): Promise<ProbeReading>;
   close(): Promise<void>;

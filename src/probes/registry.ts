@@ -1,22 +1,43 @@
 /** The only place, beside gateway.ts, that names concrete probes. */
-import type { Config } from '../config/config.ts';
-import { AbsentProbe } from './absent-probe.ts';
+import type { Config, DockerSettings } from '../config/config.ts';
+import type { Platform } from '../platform/platform.ts';
+import { AutoProbe } from './auto-probe.ts';
+import { DockerProbe } from './docker/docker-probe.ts';
 import { ListProbe } from './list-probe.ts';
+import { NvidiaSmiProbe } from './nvidia-smi-probe.ts';
 import type { Probe } from './probe.ts';
 
 type ProbeKind = Config['devices']['probe'];
-type Devices = Config['devices']['list'];
+
+interface Parts {
+  readonly devices: Config['devices'];
+  readonly nvidiaSmi: () => NvidiaSmiProbe;
+  readonly docker: () => DockerProbe;
+  /** Null: containers get no GPUs, so none of them could read any. */
+  readonly dockerIfGpus: () => DockerProbe | null;
+}
 
 const FACTORIES = {
-  // What is listed is taken as it is; finding devices by itself comes with the GPU probes.
-  auto: (devices) => new ListProbe(devices.length > 0 ? 'static' : 'none', devices),
-  static: (devices) => new ListProbe('static', devices),
-  simulated: (devices) => new ListProbe('simulated', devices),
+  auto: ({ nvidiaSmi, dockerIfGpus }) => new AutoProbe(nvidiaSmi(), dockerIfGpus()),
+  static: ({ devices }) => new ListProbe('static', devices.list),
+  simulated: ({ devices }) => new ListProbe('simulated', devices.list),
   none: () => new ListProbe('none', []),
-  'nvidia-smi': () => new AbsentProbe('nvidia-smi'),
-  docker: () => new AbsentProbe('docker'),
-} satisfies Record<ProbeKind, (devices: Devices) => Probe>;
+  'nvidia-smi': ({ nvidiaSmi }) => nvidiaSmi(),
+  docker: ({ docker }) => docker(),
+} satisfies Record<ProbeKind, (parts: Parts) => Probe>;
 
-export function createProbe(devices: Config['devices']): Probe {
-  return FACTORIES[devices.probe](devices.list);
+export function createProbe(
+  devices: Config['devices'],
+  docker: DockerSettings,
+  platform: Platform,
+  gatewayId: string,
+): Probe {
+  const names = new Map(devices.list.flatMap(({ id, uuid }) => (uuid === null ? [] : [[uuid, id] as const])));
+  const dockerProbe = (): DockerProbe => new DockerProbe({ platform, docker, gatewayId, names });
+  return FACTORIES[devices.probe]({
+    devices,
+    nvidiaSmi: () => new NvidiaSmiProbe({ platform, command: devices.command, names }),
+    docker: dockerProbe,
+    dockerIfGpus: () => (docker.gpus === 'none' ? null : dockerProbe()),
+  });
 }
