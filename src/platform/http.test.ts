@@ -32,7 +32,7 @@ describe('http client', () => {
       reply.end(`${request.method} ${request.url} ${request.headers.authorization}`);
     });
     const answer = await client().get(`${url}/health?x=1`, { timeout: 20_000, headers: { authorization: 'Bearer k' } });
-    expect(answer).toEqual({ status: 503, body: 'GET /health?x=1 Bearer k' });
+    expect(answer).toMatchObject({ status: 503, body: 'GET /health?x=1 Bearer k' });
   });
 
   it('does not follow redirects', async () => {
@@ -40,7 +40,11 @@ describe('http client', () => {
       reply.writeHead(307, { location: '/elsewhere' });
       reply.end();
     });
-    expect(await client().get(url, { timeout: 20_000 })).toEqual({ status: 307, body: '' });
+    expect(await client().get(url, { timeout: 20_000 })).toMatchObject({
+      status: 307,
+      body: '',
+      headers: { location: '/elsewhere' },
+    });
   });
 
   it('cuts a body that is too long and goes on working', async () => {
@@ -49,7 +53,20 @@ describe('http client', () => {
     });
     const answer = await client().get(`${url}/long`, { timeout: 20_000, maxBytes: 1_000 });
     expect(answer.body).toHaveLength(1_000);
-    expect(await client().get(`${url}/short`, { timeout: 20_000 })).toEqual({ status: 200, body: 'xxx' });
+    expect(await client().get(`${url}/short`, { timeout: 20_000 })).toMatchObject({ status: 200, body: 'xxx' });
+  });
+
+  it('asks for the headers alone, and gives bytes as they came', async () => {
+    const bytes = Uint8Array.from([0, 255, 128, 10]);
+    const url = await serve((request, reply) => {
+      reply.writeHead(200, { 'content-length': 4, 'X-Method': request.method });
+      reply.end(request.method === 'HEAD' ? undefined : bytes);
+    });
+    const head = await client().get(url, { timeout: 20_000, method: 'HEAD' });
+    expect(head).toMatchObject({ status: 200, body: '', headers: { 'content-length': '4', 'x-method': 'HEAD' } });
+    const whole = await client().get(url, { timeout: 20_000, binary: true, outside: true });
+    expect({ ...whole.bytes }).toEqual({ ...bytes });
+    expect(whole.body).toBe('');
   });
 
   it('says ETIMEDOUT when no answer comes, and when a body never ends', async () => {

@@ -1,4 +1,4 @@
-import { Agent, request, type Dispatcher } from 'undici';
+import { Agent, EnvHttpProxyAgent, request, type Dispatcher } from 'undici';
 import { MIB, type Bytes } from '../units.ts';
 import { systemClock } from './clock.ts';
 import type { HttpClient } from './platform.ts';
@@ -18,14 +18,16 @@ const CODES: Readonly<Record<string, string>> = {
 };
 
 export function createHttpClient(): HttpClient {
-  const agent = new Agent({
+  const settings: Agent.Options = {
     connections: CONNECTIONS_PER_ORIGIN,
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE,
     keepAliveMaxTimeout: KEEP_ALIVE,
     headersTimeout: 0,
     bodyTimeout: 0,
-  });
+  };
+  const direct = new Agent(settings);
+  let throughProxy: EnvHttpProxyAgent | undefined;
   return {
     async get(url, options) {
       const limit = new AbortController();
@@ -38,13 +40,16 @@ export function createHttpClient(): HttpClient {
       if (options.signal?.aborted === true) aborted();
       options.signal?.addEventListener('abort', aborted, { once: true });
       try {
+        if (options.outside === true) throughProxy ??= new EnvHttpProxyAgent(settings);
         const answer = await request(url, {
-          dispatcher: agent,
+          dispatcher: (options.outside === true ? throughProxy : undefined) ?? direct,
+          method: options.method ?? 'GET',
           signal: limit.signal,
           ...(options.headers === undefined ? {} : { headers: options.headers }),
         });
-        const body = await readBody(answer.body, options.maxBytes ?? DEFAULT_MAX_BODY);
-        return { status: answer.statusCode, body };
+        const bytes = await readBody(answer.body, options.maxBytes ?? DEFAULT_MAX_BODY);
+        const head = { status: answer.statusCode, headers: joined(answer.headers) };
+        return options.binary === true ? { ...head, body: '', bytes } : { ...head, body: bytes.toString('utf8') };
       } catch (error) {
         throw limit.signal.aborted ? limit.signal.reason : withKnownCode(error);
       } finally {
@@ -53,12 +58,20 @@ export function createHttpClient(): HttpClient {
     },
 
     async close() {
-      await agent.destroy();
+      await Promise.all([direct.destroy(), throughProxy?.destroy()]);
     },
   };
 }
 
-async function readBody(body: Dispatcher.ResponseData['body'], maxBytes: Bytes): Promise<string> {
+function joined(headers: Dispatcher.ResponseData['headers']): Record<string, string> {
+  const all: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) all[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return all;
+}
+
+async function readBody(body: Dispatcher.ResponseData['body'], maxBytes: Bytes): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   // Leaving the loop early destroys the stream and with it the connection.
@@ -67,7 +80,7 @@ async function readBody(body: Dispatcher.ResponseData['body'], maxBytes: Bytes):
     size += chunk.length;
     if (size >= maxBytes) break;
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 function withKnownCode(error: unknown): Error {

@@ -107,6 +107,10 @@ export interface Subprocess {
 export interface HttpAnswer {
   readonly status: number;
   readonly body: string;
+  /** Names in lower case, repeated fields joined by commas. A scripted client may leave them out. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The body as it came, where `binary` asked for it; `body` is empty then. */
+  readonly bytes?: Uint8Array;
 }
 
 /** Small control requests (health, metrics, hub): never the data plane. */
@@ -119,6 +123,11 @@ export interface HttpClient {
       readonly headers?: Readonly<Record<string, string>>;
       readonly maxBytes?: Bytes;
       readonly signal?: AbortSignal;
+      /** HEAD asks for the headers alone. */
+      readonly method?: 'GET' | 'HEAD';
+      readonly binary?: boolean;
+      /** It leaves the machine: through the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), if any. */
+      readonly outside?: boolean;
     },
   ): Promise<HttpAnswer>;
   close(): Promise<void>;
