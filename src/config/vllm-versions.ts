@@ -52,7 +52,6 @@ interface FlagSpan {
 const SPANS: Readonly<Record<string, FlagSpan>> = {
   '--kv-cache-memory-bytes': { since: versionNumber(0, 11) },
   '--disable-access-log-for-endpoints': { since: versionNumber(0, 16) },
-  '--async-scheduling': { since: versionNumber(0, 10) },
   '--shutdown-timeout': { since: versionNumber(0, 19) },
   '--runner': { since: versionNumber(0, 11) },
   '--convert': { since: versionNumber(0, 11) },

@@ -26,9 +26,8 @@ export function serveArguments(context: LaunchContext, servedName: string): read
   if (model.dtype !== 'auto') flags.push('--dtype', model.dtype);
   if (model.enforceEager) flags.push('--enforce-eager');
   if (ggufRepo(model.repo) && typeof context.tokenizer === 'string') flags.push('--tokenizer', context.tokenizer);
-  if (model.repo.startsWith('openai/gpt-oss-') && hasFlag(dialect, '--async-scheduling')) {
-    flags.push('--async-scheduling');
-  }
+  // Every version that can serve these models has it.
+  if (model.repo.startsWith('openai/gpt-oss-')) flags.push('--async-scheduling');
   flags.push(...quietFlags(dialect), '--enable-request-id-headers');
   return ['serve', model.repo, ...mergeArgs(flags, model.extraArgs)];
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { readCounters, sumOf } from './counters.ts';
+import { readCounters, readKvCacheTokens, sumOf } from './counters.ts';
 
 const recorded = readFileSync(new URL('../../../test/fixtures/vllm/metrics.http', import.meta.url), 'utf8');
 
@@ -42,5 +42,25 @@ describe('counters of an engine', () => {
   it('are found anywhere in a large text', () => {
     const large = 'other_series{label="value"} 1\n'.repeat(20_000);
     expect(readCounters(`${large}${recorded}${large}`)).toEqual(readCounters(recorded));
+  });
+});
+
+describe('size of the KV cache', () => {
+  it('is read out of what a real one answers', () => {
+    expect(readKvCacheTokens(recorded)).toBe(65_536);
+  });
+
+  it('is blocks times their size where a version says no tokens', () => {
+    const line =
+      'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="2904",num_cpu_blocks="None"} 1.0';
+    expect(readKvCacheTokens(`# HELP vllm:cache_config_info x\n${line}\n`)).toBe(46_464);
+  });
+
+  it.each([
+    '',
+    'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1.0',
+    '# TYPE vllm:cache_config_info{ gauge',
+  ])('is unknown in %j', (metrics) => {
+    expect(readKvCacheTokens(metrics)).toBeNull();
   });
 });

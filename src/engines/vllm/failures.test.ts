@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { StartFailureCause } from '../../errors.ts';
+import { GIB } from '../../units.ts';
 import { classifyFailure } from './failures.ts';
 
 const LOGS = new URL('../../../test/fixtures/vllm/logs/', import.meta.url);
@@ -65,13 +66,18 @@ describe('failures that a real engine was recorded with', () => {
   });
 
   it.each(Object.entries(GOLDEN))('%s', (name, [cause, message, code = 1]) => {
-    expect(classifyFailure(recorded(name).slice(-400), { code, signal: null })).toEqual({ cause, message });
+    expect(classifyFailure(recorded(name).slice(-400), { code, signal: null })).toEqual({
+      cause,
+      message,
+      shortage: null,
+    });
   });
 
   it('are not seen in a start that went well', () => {
     expect(classifyFailure(recorded('start-to-first-request'), { code: 0, signal: null })).toEqual({
       cause: 'crashed',
       message: 'it ended with exit code 0 before it was ready.',
+      shortage: null,
     });
   });
 });
@@ -166,6 +172,7 @@ describe('failures that nobody has seen before', () => {
       cause: 'crashed',
       message:
         'it ended with exit code 1 before it was ready. It said: ValueError: cannot read <path> at <address> with <token> via <address>',
+      shortage: null,
     });
   });
 
@@ -185,5 +192,34 @@ describe('failures that nobody has seen before', () => {
     const verdict = classifyFailure([], exit);
     expect(verdict.cause).toBe(cause);
     expect(verdict.message).toContain(words);
+  });
+});
+
+describe('what a start lacked', () => {
+  const shortageOf = (...lines: readonly string[]): number | null => classifyFailure(lines, ended).shortage;
+  const hundredth = GIB / 100;
+
+  it('is the KV cache of one request less what was left, and a hundredth for the rounding [item 125]', () => {
+    const line =
+      "ValueError: To serve at least one request with the model's max seq len (131072), (16.00 GiB KV cache is needed, which is larger than the available KV cache memory (5.50 GiB). Based on";
+    expect(shortageOf(line)).toBeCloseTo(10.5 * GIB + hundredth, -1);
+  });
+
+  it('is how far below nothing the measuring came', () => {
+    const lines = [
+      '(Worker_TP0 pid=9) INFO 11-22 13:43:04 [gpu_worker.py:1] Available KV cache memory: -2.25 GiB',
+      '(Worker_TP1 pid=9) INFO 11-22 13:43:04 [gpu_worker.py:1] Available KV cache memory: -3.00 GiB',
+      'ValueError: No available memory for the cache blocks. Try increasing',
+    ];
+    expect(shortageOf(...lines)).toBeCloseTo(3 * GIB + hundredth, -1);
+    expect(shortageOf(lines[2] ?? '')).toBeNull();
+  });
+
+  it('is unknown when something else held the memory', () => {
+    expect(
+      shortageOf(
+        'ValueError: Free memory on device cuda:0 (3.20/23.54 GiB) on startup is less than desired GPU memory utilization (0.9, 21.19 GiB).',
+      ),
+    ).toBeNull();
   });
 });

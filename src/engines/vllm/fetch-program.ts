@@ -160,7 +160,7 @@ found=$(command -v -- "$1") || { echo "Nothing to fetch: $1 is not there"; exit 
 first=
 IFS= read -r first < "$found" 2>/dev/null || :
 case $first in
-  '#!'*python*) python=\${first#'#!'} ;;
+  '#!'*python*) python=${'$'}{first#'#!'} ;;
   *) python=$(dirname -- "$found")/python3
      [ -x "$python" ] || { echo "Nothing to fetch: $1 is no Python program; it fetches by itself"; exit 0; } ;;
 esac

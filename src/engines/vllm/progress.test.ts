@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { readProgress } from './progress.ts';
+import { readProgress, readVersion } from './progress.ts';
 
 const LOGS = new URL('../../../test/fixtures/vllm/logs/', import.meta.url);
 
@@ -53,7 +53,7 @@ describe('progress of a start', () => {
     ['(EngineCore pid=7) INFO 08-14 14:07:22 [gpu_worker.py:1] Available KV cache memory: 5.67 GiB', 'kv', null],
     ['INFO:     Application startup complete.', 'serve', null],
   ])('reads %s', (line, phase, fraction) => {
-    expect(readProgress(line)).toEqual({ phase, fraction });
+    expect(readProgress(line)).toMatchObject({ phase, fraction });
   });
 
   it.each(['', 'INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK', 'a prompt that says 50%| of it'])(
@@ -62,4 +62,35 @@ describe('progress of a start', () => {
       expect(readProgress(line)).toBeNull();
     },
   );
+
+  it('passes what the start gate waits for, in a recorded start: first loading, then profiled', () => {
+    const passed = lines('start-to-first-request.txt').flatMap((line) => readProgress(line)?.milestone ?? []);
+    expect(passed).toEqual(['loading', 'profiled']);
+  });
+
+  it.each([
+    ['INFO 07-15 10:00:00 [gpu_model_runner.py:1770] Starting to load model a/b...', 'loading'],
+    ['(EngineCore_0 pid=9) INFO 08-19 14:58:40 [gpu_worker.py:277] Available KV cache memory: 112.61 GiB', 'profiled'],
+    ['(EngineCore_0 pid=9) INFO 08-19 14:58:40 [kv_cache_utils.py:849] GPU KV cache size: 922,496 tokens', 'profiled'],
+    [
+      '(EngineCore pid=9) INFO 08-19 14:58:40 [gpu_worker.py:240] Initial free memory 22.80 GiB, reserved 4.00 GiB memory for KV Cache as specified by kv_cache_memory_bytes config and skipped memory profiling.',
+      'profiled',
+    ],
+    // One of several workers: the others may still be measuring.
+    ['(Worker_TP1 pid=9) INFO 08-19 14:58:40 [gpu_worker.py:277] Available KV cache memory: 112.61 GiB', null],
+    ['INFO 03-01 10:00:00 [executor_base.py:112] # cuda blocks: 27540, # CPU blocks: 2048', 'profiled'],
+    ['(EngineCore pid=7) INFO 08-14 14:07:22 [gpu_model_runner.py:1] Model loading took 14.99 GiB memory', null],
+  ])('passes a milestone with %s', (line, milestone) => {
+    expect(readProgress(line)?.milestone).toBe(milestone);
+  });
+
+  it('tells which version starts', () => {
+    expect(lines('start-to-first-request.txt').flatMap((line) => readVersion(line) ?? [])).toEqual(['0.32.0']);
+    expect(
+      readVersion(
+        'INFO 09-03 16:28:23 [core.py:75] Initializing a V1 LLM engine (v0.10.2.dev378+g4d7fe40fc) with config: x',
+      ),
+    ).toBe('0.10.2.dev378+g4d7fe40fc');
+    expect(readVersion('a prompt about an LLM engine (v9)')).toBeNull();
+  });
 });

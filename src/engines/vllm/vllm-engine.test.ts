@@ -48,7 +48,7 @@ describe('launch of vLLM', () => {
       ...['--host', '127.0.0.1', '--port', '20001', '--served-model-name', 'llama-8b'],
       ...['--gpu-memory-utilization', '0.9', '--tensor-parallel-size', '1', '--max-num-seqs', '16'],
       ...['--max-model-len', '8192'],
-      ...['--disable-access-log-for-endpoints', '/health,/metrics,/v1/models,/load', '--enable-request-id-headers'],
+      ...['--disable-uvicorn-access-log', '--enable-request-id-headers'],
     ]);
     expect(spec).toMatchObject({ host: '127.0.0.1', port: 20_001, url: null });
     expect(engine.servedName(modelConfig())).toBe('llama-8b');
@@ -62,9 +62,8 @@ describe('launch of vLLM', () => {
           quantization: 'awq',
           dtype: 'half',
           enforceEager: true,
-          maxModelLen: 0,
-          tensorParallelSize: 2,
         }),
+        share: { ...SHARE, tensorParallel: 2, maxModelLen: null },
       }),
     );
     expect(flag(argv, '--quantization')).toBe('awq');
@@ -90,17 +89,42 @@ describe('launch of vLLM', () => {
       enforceEager: true,
     });
     const known = readFileSync(new URL('../../../tools/fake-vllm/flags.ts', import.meta.url), 'utf8');
-    const flags = engine.launchSpec(context({ model })).argv.filter((word) => word.startsWith('--'));
-    expect(flags.filter((name) => !new RegExp(`[\\s\`]${name.slice(2)}[\\s=]`).test(known))).toEqual([]);
+    for (const image of ['vllm/vllm-openai:v0.32.0', null]) {
+      const share = { ...SHARE, kvCacheBytes: GIB };
+      const flags = engine.launchSpec(context({ model, image, share })).argv.filter((word) => word.startsWith('--'));
+      expect(flags.filter((name) => !new RegExp(`[\\s\`]${name.slice(2)}[\\s=]`).test(known))).toEqual([]);
+    }
   });
 
-  it('takes the share of the memory that was promised to it [item 112]', () => {
-    const share = (...devices: LaunchContext['devices'][number][]): string | undefined =>
-      flag(engine.launchSpec(context({ devices })).argv, '--gpu-memory-utilization');
-    expect(share(device(20, 24))).toBe('0.8333');
-    expect(share(device(24, 24))).toBe('1');
-    expect(share(device(10, 24), device(10, 20))).toBe('0.4167');
-    expect(share(device(0, 24))).toBe('0.9');
+  it('takes the share of the memory that the plan gives it, else what its model is configured with [item 112]', () => {
+    const share = (utilization: number | null): string | undefined =>
+      flag(engine.launchSpec(context({ share: { ...SHARE, utilization } })).argv, '--gpu-memory-utilization');
+    expect(share(0.8333)).toBe('0.8333');
+    expect(share(null)).toBe('0.9');
+  });
+
+  it('takes the KV cache that was measured, beside a share that is always free, where the version can', () => {
+    const share = { ...SHARE, utilization: 0.5, kvCacheBytes: 4 * GIB };
+    const flags = (more: Partial<LaunchContext>): readonly (string | undefined)[] => {
+      const { argv } = engine.launchSpec(context({ share, ...more }));
+      return [flag(argv, '--gpu-memory-utilization'), flag(argv, '--kv-cache-memory-bytes')];
+    };
+    const exact = ['0.01', String(4 * GIB)];
+    expect(flags({ image: 'vllm/vllm-openai:v0.16.0' })).toEqual(exact);
+    expect(flags({ image: 'vllm/vllm-openai:latest' })).toEqual(exact);
+    expect(flags({ version: '0.23.1' })).toEqual(exact);
+    expect(flags({ command: ['simulated-vllm'] })).toEqual(exact);
+    expect(flags({ image: 'vllm/vllm-openai:v0.10.2' })).toEqual(['0.5', undefined]);
+    expect(flags({ version: '0.10.2' })).toEqual(['0.5', undefined]);
+    expect(flags({})).toEqual(['0.5', undefined]);
+  });
+
+  it('is told to log no probes in the words of its version [item 95]', () => {
+    const quiet = (image: string | null): readonly string[] =>
+      engine.launchSpec(context({ image })).argv.filter((word) => word.startsWith('--disable-'));
+    expect(quiet('vllm/vllm-openai:v0.16.0')).toEqual(['--disable-access-log-for-endpoints']);
+    expect(quiet('vllm/vllm-openai:v0.15.1')).toEqual(['--disable-uvicorn-access-log']);
+    expect(quiet(null)).toEqual(['--disable-uvicorn-access-log']);
   });
 
   it('hands out devices by uuid, and only when every one of them has one [item 92]', () => {
@@ -112,6 +136,72 @@ describe('launch of vLLM', () => {
     });
     expect(env(device(1, 2, 'GPU-a'), device(1, 2))).not.toHaveProperty('CUDA_VISIBLE_DEVICES');
     expect(env()).not.toHaveProperty('CUDA_VISIBLE_DEVICES');
+  });
+
+  it('gives a container its devices by request, and names none inside, where CUDA counts anew [item 92]', () => {
+    const spec = engine.launchSpec(
+      context({
+        model: modelConfig({ driver: 'docker', volumes: ['/srv/models:/models:ro'], shmSize: GIB, command: null }),
+        image: 'vllm/vllm-openai:v0.16.0',
+        command: ['/opt/vllm/bin/vllm'],
+        host: '0.0.0.0',
+        port: 8000,
+        devices: [device(1, 2, 'GPU-a'), device(1, 2, 'GPU-b')],
+      }),
+    );
+    expect(spec.deviceUuids).toEqual(['GPU-a', 'GPU-b']);
+    expect(spec.env).not.toHaveProperty('CUDA_VISIBLE_DEVICES');
+    expect(spec.container).toEqual({
+      image: 'vllm/vllm-openai:v0.16.0',
+      volumes: ['/srv/models:/models:ro'],
+      shmSize: GIB,
+    });
+    expect(spec.argv.slice(0, 3)).toEqual(['vllm', 'serve', 'meta-llama/Llama-3.1-8B-Instruct']);
+    expect(flag(spec.argv, '--host')).toBe('0.0.0.0');
+    expect(flag(spec.argv, '--port')).toBe('8000');
+  });
+
+  it('gets the token of the hub only when it has something to get there [item 92]', () => {
+    const env = (model: Parameters<typeof modelConfig>[0]): Readonly<Record<string, string>> =>
+      engine.launchSpec(context({ model: modelConfig(model), hubToken: 'hf_gateway' })).env;
+    expect(env({})).toMatchObject({ HF_TOKEN: 'hf_gateway', HUGGING_FACE_HUB_TOKEN: 'hf_gateway' });
+    expect(env({ env: { HF_TOKEN: 'hf_own' } })).toMatchObject({
+      HF_TOKEN: 'hf_own',
+      HUGGING_FACE_HUB_TOKEN: 'hf_own',
+    });
+    expect(env({ repo: '/models/llama', extraArgs: ['--tokenizer', 'a/b'] })).toHaveProperty('HF_TOKEN');
+    for (const model of [{ repo: '/models/llama' }, { repo: 's3://bucket/llama' }, { env: { HF_HUB_OFFLINE: '1' } }]) {
+      expect(env(model)).not.toHaveProperty('HF_TOKEN');
+      expect(env(model)).not.toHaveProperty('HUGGING_FACE_HUB_TOKEN');
+    }
+  });
+
+  it('loads GGUF with a tokenizer that is known to be there, else with the one inside [items 91, 132]', () => {
+    const argv = (tokenizer: string | null, extraArgs: readonly string[] = []): readonly string[] =>
+      engine.launchSpec(
+        context({ model: modelConfig({ repo: 'unsloth/Qwen3-0.6B-GGUF:Q4_K_M', extraArgs }), tokenizer }),
+      ).argv;
+    expect(argv(null)).toContain('unsloth/Qwen3-0.6B-GGUF:Q4_K_M');
+    expect(argv(null)).not.toContain('--tokenizer');
+    expect(flag(argv('Qwen/Qwen3-0.6B'), '--tokenizer')).toBe('Qwen/Qwen3-0.6B');
+    expect(
+      argv('Qwen/Qwen3-0.6B', ['--tokenizer=mine/tokens']).filter((word) => word.startsWith('--tokenizer')),
+    ).toEqual(['--tokenizer=mine/tokens']);
+    expect(flag(argv(null), '--served-model-name')).toBe('llama-8b');
+  });
+
+  it('refuses GGUF with a reason where the version has none, and only there [item 130]', () => {
+    const refusal = (repo: string, image: string | null): string | undefined =>
+      engine.refusal(modelConfig({ repo }), image)?.message;
+    expect(refusal('a/b-GGUF:Q8_0', 'vllm/vllm-openai:v0.24.0')).toContain('vllm-gguf-plugin');
+    expect(refusal('/models/a.gguf', 'vllm/vllm-openai:v0.30.1')).toContain('vllm-gguf-plugin');
+    expect(refusal('a/b-GGUF:Q8_0', 'vllm/vllm-openai:v0.11.0')).toContain('only from a file');
+    expect(refusal('/models/a.gguf', 'vllm/vllm-openai:v0.11.0')).toBeUndefined();
+    expect(refusal('a/b-GGUF:Q8_0', 'vllm/vllm-openai:v0.16.0')).toBeUndefined();
+    // Nobody knows what is in these.
+    expect(refusal('a/b-GGUF:Q8_0', 'mine/vllm-with-plugin:latest')).toBeUndefined();
+    expect(refusal('a/b-GGUF:Q8_0', null)).toBeUndefined();
+    expect(refusal('gguf-fans/llama', 'vllm/vllm-openai:v0.30.1')).toBeUndefined();
   });
 
   it("gives the engine its own key, keeps its sockets open, and lets the model's variables win elsewhere", () => {
