@@ -42,7 +42,8 @@ export type ShortageCause =
 export interface DeviceShortage {
   readonly deviceId: string;
   readonly totalBytes: Bytes;
-  /** What may be promised there. */
+  readonly budgetBytes: Bytes;
+  /** What may be promised there: the budget, and not what others hold. */
   readonly capacityBytes: Bytes;
   /** Of it not promised, once all that is leaving has left. */
   readonly freeBytes: Bytes;
@@ -60,6 +61,8 @@ export interface Shortage {
   readonly pool: string | null;
   /** On how many devices it needs a place. */
   readonly devices: number;
+  /** What its engine would be told: differs where one unmeasured device stands for several. */
+  readonly tensorParallel: number;
   readonly neededBytes: Bytes;
   /** On the device that comes closest (of several: on the last one that it needs). */
   readonly missingBytes: Bytes;
@@ -86,6 +89,7 @@ export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait
     cause: causeOf(state, newcomer, outcome),
     pool: pools.size === 1 ? ([...pools][0] ?? null) : null,
     devices: span.devices,
+    tensorParallel: span.tensorParallel,
     neededBytes: place?.neededBytes ?? model.settings.memory ?? 0,
     missingBytes: Math.max(0, place?.missingBytes ?? 0),
     deviceId: place?.deviceId ?? null,
@@ -102,6 +106,7 @@ function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: As
   return {
     deviceId: device.id,
     totalBytes: device.totalBytes,
+    budgetBytes: device.budgetBytes,
     capacityBytes: capacity(device),
     freeBytes: Math.max(0, room - book.excess),
     neededBytes: need.totalBytes,
