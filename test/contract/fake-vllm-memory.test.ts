@@ -208,5 +208,11 @@ describe('the pretended nvidia-smi', () => {
     expect(smi(query, 'no_driver').status).toBe(9);
     expect(smi(query, 'garbage').stdout).toContain('not csv');
     expect(smi(query, 'missing_device:0').stdout).toBe('');
+    expect(smi(query, 'localised').stdout).toBe('0, 0,0\n');
+    expect(smi(query, 'crlf').stdout).toBe('0, 0\r\n');
+    expect(smi(query, 'mig').stdout).toBe('0, [Insufficient Permissions]\n');
+    expect(smi(query, 'lost:0').stdout).toMatch(/^Unable to determine the device handle for GPU0: /);
+    expect(smi(query, 'warnings').stdout).toMatch(/^WARNING: .*\n0, 0\nWARNING: .*\n$/);
+    expect(smi(query, 'no_devices').status).toBe(6);
   });
 });

@@ -5,7 +5,9 @@ import { type FakeDevice, type FakeVram, updateVram, usedMib } from './vram-file
  * A pretended `nvidia-smi`: prints the devices and claims of `FAKE_VLLM_VRAM_FILE` in its CSV forms.
  *
  * `FAKE_VLLM_SMI_FAULT`, or `smi_fault` in the file, makes it misbehave: `na` (`[N/A]` instead of numbers), `err`
- * (`ERR!`), `hang`, `garbage`, `no_driver` (exit 9), `missing_device:N`, `slow:MS`, `empty`.
+ * (`ERR!`), `mig` (the first device is split), `lost:N` (that device does not answer), `localised` (decimal commas),
+ * `crlf`, `warnings` (before and behind the table), `hang`, `garbage`, `flood` (never ends), `no_driver` (exit 9),
+ * `no_devices` (exit 6), `missing_device:N`, `slow:MS`, `empty`.
  */
 function main(argv: readonly string[]): void {
   const path = process.env['FAKE_VLLM_VRAM_FILE'];
@@ -32,12 +34,21 @@ function print(vram: FakeVram, faults: Map<string, string>, argv: readonly strin
       9,
     );
   }
+  if (faults.has('no_devices')) fail('No devices were found', 6);
+  if (faults.has('flood')) {
+    flood();
+    return;
+  }
   if (faults.has('garbage')) {
     process.stdout.write('\u0000\u0001 not csv at all ,,,\n<html>');
     return;
   }
   if (faults.has('empty')) return;
-  const missing = faults.get('missing_device');
+  const lost = faults.get('lost');
+  const missing = lost ?? faults.get('missing_device');
+  if (lost !== undefined)
+    emit(`Unable to determine the device handle for GPU${lost}: 0000:0${lost}:00.0: Unknown Error\n`, faults);
+  if (faults.has('warnings')) emit('WARNING: persistence mode is deprecated, see the documentation\n', faults);
   const devices = vram.devices.filter((device) => String(device.index) !== missing);
   const value = (flag: string): string | undefined => {
     const word = argv.find((one) => one.startsWith(`${flag}=`));
@@ -53,25 +64,37 @@ function print(vram: FakeVram, faults: Map<string, string>, argv: readonly strin
       gpus,
       style,
       shown.map((device) => (field) => gpuField(vram, device, field, faults)),
+      faults,
     );
   } else if (processes !== undefined) {
-    rows(processes, style, processRows(vram, shown, faults));
+    rows(processes, style, processRows(vram, shown, faults), faults);
   } else if (argv.includes('-L')) {
     for (const device of shown) process.stdout.write(`GPU ${device.index}: ${nameOf(device)} (UUID: ${device.uuid})\n`);
   } else {
     fail(`fake nvidia-smi: only --query-gpu, --query-compute-apps and -L are simulated, not: ${argv.join(' ')}`, 6);
   }
+  if (faults.has('warnings')) emit('WARNING: infoROM is corrupted at gpu 0000:01:00.0\n', faults);
+}
+
+function emit(text: string, faults: Map<string, string>): void {
+  process.stdout.write(faults.has('crlf') ? text.replaceAll('\n', '\r\n') : text);
+}
+
+/** Output without end, as fast as it is taken. */
+function flood(): void {
+  while (process.stdout.write(`${'0, GPU-flood, 24576 MiB, '.repeat(200)}\n`)) continue;
+  process.stdout.once('drain', flood);
 }
 
 type Cell = { readonly text: string; readonly unit?: string };
 type Row = (field: string) => Cell | undefined;
 
-function rows(query: string, style: readonly string[], all: readonly Row[]): void {
+function rows(query: string, style: readonly string[], all: readonly Row[], faults: Map<string, string>): void {
   const fields = query.split(',').map((field) => field.trim());
   const units = !style.includes('nounits');
   const lines: string[] = [];
   if (!style.includes('noheader')) {
-    lines.push(fields.map((field) => (units && field.includes('memory') ? `${field} [MiB]` : field)).join(', '));
+    lines.push(fields.map(heading).join(', '));
   }
   for (const row of all) {
     const cells = fields.map((field) => {
@@ -81,13 +104,21 @@ function rows(query: string, style: readonly string[], all: readonly Row[]): voi
     });
     lines.push(cells.join(', '));
   }
-  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+  if (lines.length > 0) emit(`${lines.join('\n')}\n`, faults);
+}
+
+/** The unit stands in the header even where the cells leave it out; processes have the longer name of the field. */
+function heading(field: string): string {
+  if (field === 'used_memory') return 'used_gpu_memory [MiB]';
+  return field.includes('memory') ? `${field} [MiB]` : field;
 }
 
 function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map<string, string>): Cell | undefined {
   const used = Math.round(usedMib(vram, device));
+  const split = faults.has('mig') && device === vram.devices[0];
   const number = (value: number, unit: string): Cell => {
     if (faults.has('na')) return { text: '[N/A]' };
+    if (faults.has('localised')) return { text: `${value},0`, unit };
     return faults.has('err') ? { text: 'ERR!' } : { text: String(value), unit };
   };
   switch (field) {
@@ -102,6 +133,7 @@ function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map
     case 'memory.total':
       return number(device.total_mib, 'MiB');
     case 'memory.used':
+      if (split) return { text: '[Insufficient Permissions]' };
       return number(used, 'MiB');
     case 'memory.free':
       return number(Math.max(0, Math.round(device.total_mib) - used), 'MiB');
@@ -122,7 +154,7 @@ function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map
     case 'pci.bus_id':
       return { text: `00000000:0${device.index}:00.0` };
     case 'mig.mode.current':
-      return { text: '[N/A]' };
+      return { text: split ? 'Enabled' : '[N/A]' };
     case 'compute_mode':
       return { text: 'Default' };
     case 'persistence_mode':

@@ -8,13 +8,19 @@ import { MINUTE, SECOND, type Milliseconds } from '../../units.ts';
 import { ProbeError } from '../reading/probe-error.ts';
 import { DockerConnection } from './docker-connection.ts';
 import { gpuQuery, refusesMig, toReading, type DeviceNames } from '../reading/gpu-tables.ts';
-import type { HelperAnswer } from './helper-stream.ts';
-import { hasImage, removeHelpers, startHelper, type Helper, type HelperOptions } from './helper-container.ts';
+import type { ProbeAnswer } from './probe-stream.ts';
+import {
+  hasImage,
+  removeContainers,
+  startContainer,
+  type ProbeContainer,
+  type ContainerOptions,
+} from './probe-container.ts';
 import { Pacing, READ_LIMIT } from '../reading/pacing.ts';
 import type { Probe, ProbeReading } from '../probe.ts';
 
 /** A read that finds no helper waits so long for it; a pull goes on behind. */
-const HELPER_WAIT: Milliseconds = 4 * SECOND;
+const CONTAINER_WAIT: Milliseconds = 4 * SECOND;
 const CLOSE_LIMIT: Milliseconds = 5 * SECOND;
 const FIRST_PAUSE: Milliseconds = 2 * SECOND;
 const LONGEST_PAUSE: Milliseconds = 30 * SECOND;
@@ -33,12 +39,12 @@ export class DockerProbe implements Probe {
   readonly observes = true;
   readonly detail: string;
   readonly #names: DeviceNames;
-  readonly #helperOptions: HelperOptions;
+  readonly #containerOptions: ContainerOptions;
   readonly #clock: Platform['clock'];
   readonly #pacing: Pacing;
   readonly #closing = new AbortController();
-  #starting: Promise<Helper> | null = null;
-  #helper: Helper | null = null;
+  #starting: Promise<ProbeContainer> | null = null;
+  #container: ProbeContainer | null = null;
   #phase = 'starting';
   #asked = false;
   #pause: Milliseconds = 0;
@@ -49,9 +55,9 @@ export class DockerProbe implements Probe {
   constructor({ platform, docker, gatewayId, names }: DockerProbeOptions) {
     this.#names = names;
     this.#clock = platform.clock;
-    this.#pacing = new Pacing(platform.clock, HELPER_WAIT + READ_LIMIT);
+    this.#pacing = new Pacing(platform.clock, CONTAINER_WAIT + READ_LIMIT);
     const connection = new DockerConnection(platform.clock, docker.socket);
-    this.#helperOptions = { platform, docker, gatewayId, connection };
+    this.#containerOptions = { platform, docker, gatewayId, connection };
     this.detail = `reads GPUs with a helper container of ${docker.probeImage} (${connection.socket})`;
   }
 
@@ -64,11 +70,11 @@ export class DockerProbe implements Probe {
    * @throws ProbeError when Docker does not answer
    */
   async whyNot(): Promise<string | null> {
-    const { connection, docker: settings } = this.#helperOptions;
+    const { connection, docker: settings } = this.#containerOptions;
     const info = (await connection.call('asking Docker what it is', (docker) => docker.info())) as DockerFacts;
     const runtime = Object.keys(info.Runtimes ?? {}).some((name) => name.startsWith('nvidia'));
     const injected = (info.DiscoveredDevices ?? []).some(({ ID }) => ID?.startsWith('nvidia.com/') === true);
-    if (runtime || injected || (await hasImage(this.#helperOptions))) return null;
+    if (runtime || injected || (await hasImage(this.#containerOptions))) return null;
     return `Docker has no NVIDIA runtime and no image ${settings.probeImage}`;
   }
 
@@ -76,10 +82,10 @@ export class DockerProbe implements Probe {
     this.#closing.abort();
     const over = new AbortController();
     const ended = async (): Promise<void> => {
-      const helper = this.#helper ?? (await this.#starting?.catch(() => null)) ?? null;
-      helper?.stream.destroy();
+      const present = this.#container ?? (await this.#starting?.catch(() => null)) ?? null;
+      present?.stream.destroy();
       // Nothing was started, nothing is there: Docker need not be asked.
-      if (this.#asked) await removeHelpers(this.#helperOptions);
+      if (this.#asked) await removeContainers(this.#containerOptions);
     };
     const work = ended().catch(() => {
       // It ends with its input all the same, and the next start looks for its label.
@@ -96,47 +102,47 @@ export class DockerProbe implements Probe {
     return this.#toReading(await stream.ask(gpuQuery(false), READ_LIMIT));
   }
 
-  #toReading({ gpus, processes }: HelperAnswer): ProbeReading {
+  #toReading({ gpus, processes }: ProbeAnswer): ProbeReading {
     return toReading(gpus, processes, this.#names, this.#withMig);
   }
 
   /** The helper, once it is there. @throws ProbeError when it is not there in time, or could not be started lately */
-  async #present(): Promise<Helper> {
-    if (this.#helper !== null) return this.#helper;
+  async #present(): Promise<ProbeContainer> {
+    if (this.#container !== null) return this.#container;
     if (this.#closing.signal.aborted) throw new ProbeError('the probe is closed');
     if (this.#failure !== null && this.#clock.monotonic() < this.#notBefore) throw this.#failure;
     this.#starting ??= this.#start();
     const over = new AbortController();
-    const late = this.#clock.sleep(HELPER_WAIT, over.signal).then(
+    const late = this.#clock.sleep(CONTAINER_WAIT, over.signal).then(
       () => null,
       () => null,
     );
     try {
-      const helper = await Promise.race([this.#starting, late]);
-      if (helper === null) throw new ProbeError(`its helper container is not there yet: ${this.#phase}`);
-      return helper;
+      const present = await Promise.race([this.#starting, late]);
+      if (present === null) throw new ProbeError(`its helper container is not there yet: ${this.#phase}`);
+      return present;
     } finally {
       over.abort();
     }
   }
 
   /** Goes on behind a read that waited for it in vain. */
-  #start(): Promise<Helper> {
+  #start(): Promise<ProbeContainer> {
     this.#asked = true;
-    const starting = startHelper(this.#helperOptions, this.#closing.signal, (phase) => {
+    const starting = startContainer(this.#containerOptions, this.#closing.signal, (phase) => {
       this.#phase = phase;
-    }).then((helper) => {
+    }).then((started) => {
       const since = this.#clock.monotonic();
       this.#starting = null;
-      if (helper.stream.end !== null) throw helper.stream.end;
-      this.#helper = helper;
+      if (started.stream.end !== null) throw started.stream.end;
+      this.#container = started;
       this.#failure = null;
-      helper.stream.onEnd((reason) => {
-        this.#helper = null;
+      started.stream.onEnd((reason) => {
+        this.#container = null;
         if (this.#clock.monotonic() - since >= STEADY) this.#pause = 0;
         this.#rest(reason);
       });
-      return helper;
+      return started;
     });
     starting.catch((error: unknown) => {
       this.#starting = null;

@@ -5,7 +5,7 @@ import type { Platform } from '../../platform/platform.ts';
 import { MINUTE, SECOND, type Milliseconds } from '../../units.ts';
 import { ProbeError } from '../reading/probe-error.ts';
 import { CALL_LIMIT, type DockerConnection, DockerRefusal } from './docker-connection.ts';
-import { HELPER_SCRIPT, HelperStream } from './helper-stream.ts';
+import { PROBE_SCRIPT, ProbeStream } from './probe-stream.ts';
 
 /** Marks the helper; its value is the id of the gateway. Engines carry another one, so neither is taken for the other. */
 export const PROBE_LABEL = 'vllm-gateway.probe';
@@ -15,28 +15,28 @@ const PULL_LIMIT: Milliseconds = 30 * MINUTE;
 const PULL_SILENCE: Milliseconds = 2 * MINUTE;
 const REMOVED_PERIOD: Milliseconds = 200;
 
-export interface HelperOptions {
+export interface ContainerOptions {
   readonly platform: Platform;
   readonly docker: DockerSettings;
   readonly gatewayId: string;
   readonly connection: DockerConnection;
 }
 
-export interface Helper {
+export interface ProbeContainer {
   readonly id: string;
-  readonly stream: HelperStream;
+  readonly stream: ProbeStream;
 }
 
 type Requests = readonly Docker.DeviceRequest[];
 
 /** `say` is told what is being done, for whoever waits. @throws ProbeError */
-export async function startHelper(
-  options: HelperOptions,
+export async function startContainer(
+  options: ContainerOptions,
   signal: AbortSignal,
   say: (phase: string) => void,
-): Promise<Helper> {
+): Promise<ProbeContainer> {
   say('removing what an earlier run left');
-  await removeHelpers(options, signal);
+  await removeContainers(options, signal);
   await ensureImage(options, signal, say);
   say('starting');
   const tries = deviceRequests(options.docker.gpus);
@@ -51,7 +51,7 @@ export async function startHelper(
 }
 
 /** All that carry this gateway's label, until the daemon knows none. @throws ProbeError */
-export async function removeHelpers(options: HelperOptions, signal?: AbortSignal): Promise<void> {
+export async function removeContainers(options: ContainerOptions, signal?: AbortSignal): Promise<void> {
   const { connection, platform } = options;
   const given = signal === undefined ? {} : { signal };
   const end = platform.clock.monotonic() + CALL_LIMIT;
@@ -74,7 +74,7 @@ export async function removeHelpers(options: HelperOptions, signal?: AbortSignal
 }
 
 export async function hasImage(
-  { connection, docker: { probeImage } }: HelperOptions,
+  { connection, docker: { probeImage } }: ContainerOptions,
   signal?: AbortSignal,
 ): Promise<boolean> {
   try {
@@ -90,7 +90,11 @@ export async function hasImage(
   }
 }
 
-async function ensureImage(options: HelperOptions, signal: AbortSignal, say: (phase: string) => void): Promise<void> {
+async function ensureImage(
+  options: ContainerOptions,
+  signal: AbortSignal,
+  say: (phase: string) => void,
+): Promise<void> {
   if (await hasImage(options, signal)) return;
   const { connection, platform, docker: settings } = options;
   const image = settings.probeImage;
@@ -125,7 +129,7 @@ async function ensureImage(options: HelperOptions, signal: AbortSignal, say: (ph
   }
 }
 
-async function launch(options: HelperOptions, requests: Requests, signal: AbortSignal): Promise<Helper> {
+async function launch(options: ContainerOptions, requests: Requests, signal: AbortSignal): Promise<ProbeContainer> {
   const { connection, platform } = options;
   const container = await connection.call(
     'creating the helper container',
@@ -139,10 +143,7 @@ async function launch(options: HelperOptions, requests: Requests, signal: AbortS
       () => container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true }),
       { signal },
     );
-    const stream = new HelperStream(
-      platform.clock,
-      attached as unknown as ConstructorParameters<typeof HelperStream>[1],
-    );
+    const stream = new ProbeStream(platform.clock, attached as unknown as ConstructorParameters<typeof ProbeStream>[1]);
     try {
       await connection.call('starting the helper container', () => container.start(), { signal });
     } catch (error) {
@@ -160,12 +161,15 @@ async function launch(options: HelperOptions, requests: Requests, signal: AbortS
   }
 }
 
-function createBody({ docker, gatewayId, platform }: HelperOptions, requests: Requests): Docker.ContainerCreateOptions {
+function createBody(
+  { docker, gatewayId, platform }: ContainerOptions,
+  requests: Requests,
+): Docker.ContainerCreateOptions {
   return {
     name: `vllm-gateway-probe-${platform.random.hex(8)}`,
     Image: docker.probeImage,
     Labels: { [PROBE_LABEL]: gatewayId },
-    Entrypoint: ['sh', '-c', HELPER_SCRIPT],
+    Entrypoint: ['sh', '-c', PROBE_SCRIPT],
     Cmd: [],
     OpenStdin: true,
     // With the gateway its input ends, and so does the helper; AutoRemove does the rest.

@@ -18,7 +18,7 @@ const STDERR = 2;
  * Runs in the container until its standard input ends, which it does when the gateway is gone. Lines that are no question
  * are passed over: some clients send their own request body first.
  */
-export const HELPER_SCRIPT = `export LC_ALL=C
+export const PROBE_SCRIPT = `export LC_ALL=C
 while read -r word number query; do
   [ "$word" = read ] || continue
   nvidia-smi "$query" ${FORMAT} 2>&1
@@ -27,19 +27,19 @@ while read -r word number query; do
   printf '\\n@processes %s %s\\n' "$number" "$?"
 done`;
 
-export interface HelperAnswer {
+export interface ProbeAnswer {
   readonly gpus: QueryOutput;
   readonly processes: QueryOutput;
 }
 
 interface Question {
   readonly number: number;
-  readonly answer: (answer: HelperAnswer) => void;
+  readonly answer: (answer: ProbeAnswer) => void;
   readonly fail: (error: ProbeError) => void;
   gpus: QueryOutput | null;
 }
 
-export class HelperStream {
+export class ProbeStream {
   readonly #clock: Clock;
   readonly #stream: Duplex;
   readonly #decoder = new TextDecoder();
@@ -82,12 +82,12 @@ export class HelperStream {
   }
 
   /** One question at a time. @throws ProbeHang, after which the stream is of no use */
-  async ask(query: string, limit: Milliseconds): Promise<HelperAnswer> {
+  async ask(query: string, limit: Milliseconds): Promise<ProbeAnswer> {
     if (this.#end !== null) throw this.#end;
     if (this.#question !== null) throw new ProbeError('its helper container is still busy');
     this.#asked += 1;
     const number = this.#asked;
-    const answered = new Promise<HelperAnswer>((answer, fail) => {
+    const answered = new Promise<ProbeAnswer>((answer, fail) => {
       this.#question = { number, answer, fail, gpus: null };
     });
     using _limit = this.#clock.after(limit, () => {
