@@ -2,7 +2,11 @@
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { DriverKind } from './settings.ts';
-import { held, residents } from './memory/ledger.ts';
+import type { StartMilestone } from './events.ts';
+import type { LaunchShare } from './launch.ts';
+import type { Footprint } from './memory/footprint.ts';
+import { held, isSilent, residents } from './memory/ledger.ts';
+import { needOn, type NeedBasis } from './memory/need.ts';
 import type { Device, FleetCounters, FleetState, Model, Replica, ReplicaPhase, StopReason } from './state.ts';
 
 export type ModelState = 'cold' | 'starting' | 'ready' | 'draining' | 'asleep' | 'failed';
@@ -21,6 +25,21 @@ export interface ModelSnapshot {
   /** Monotonic; null = never. */
   readonly lastUsedAt: Milliseconds | null;
   readonly pinnedBy: 'config' | 'operator' | null;
+  /** Its files are being made present; null = not now. */
+  readonly preparation: {
+    /** `metadata`, `image`, `weights`. */
+    readonly phase: string;
+    readonly fraction: number | null;
+    readonly since: Milliseconds;
+  } | null;
+  /** What it would take on the first of its devices, and how that is known; null when it takes no device memory. */
+  readonly need: { readonly basis: NeedBasis; readonly totalBytes: Bytes; readonly peakBytes: Bytes } | null;
+  /** Why its files do not tell its size; null = they do, or nobody has looked. */
+  readonly sizeUnknown: string | null;
+  /** The newest that was learned of it, whether it still applies or not; null = none. */
+  readonly footprint: Footprint | null;
+  /** Bytes per device that its starts lacked, on top of the estimate. */
+  readonly shortageBytes: Bytes;
   readonly lastFailure: {
     readonly cause: StartFailureCause;
     readonly message: string;
@@ -38,7 +57,16 @@ export interface ReplicaSnapshot {
   readonly phase: string | null;
   readonly progress: number | null;
   readonly devices: readonly string[];
+  /** Over all devices. */
   readonly reservedBytes: Bytes;
+  /** Per device: what it takes once ready … */
+  readonly steady: Readonly<Record<string, Bytes>>;
+  /** … and between launch and ready. */
+  readonly peak: Readonly<Record<string, Bytes>>;
+  /** `steady` is what was seen, not what was thought. */
+  readonly measured: boolean;
+  readonly milestone: StartMilestone | null;
+  readonly share: LaunchShare;
   readonly leases: number;
   readonly pid: number | null;
   readonly container: string | null;
@@ -61,10 +89,23 @@ export interface DeviceSnapshot {
   /** Promised to launched replicas. */
   readonly reservedBytes: Bytes;
   readonly foreignBytes: Bytes;
+  /** As last read, whoever holds them; null = never read. */
+  readonly usedBytes: Bytes | null;
+  /** Monotonic; null = never. */
+  readonly observedAt: Milliseconds | null;
+  /** Why it cannot be read now; null = it can, or need not. */
+  readonly silent: string | null;
+  /** Why nothing is started there until an engine is seen to be gone; null = nothing of the kind. */
+  readonly quarantine: string | null;
+  /** It stands for devices that cannot be read. */
+  readonly unmeasured: boolean;
   /** Replica ids. */
   readonly residents: readonly string[];
-  readonly state: 'free' | 'busy' | 'quarantined';
+  /** `stale`: it cannot be read, so nothing is started there. */
+  readonly state: 'free' | 'busy' | 'quarantined' | 'stale';
   readonly gateHolder: string | null;
+  /** Since when; null = nobody holds it. */
+  readonly gateSince: Milliseconds | null;
 }
 
 export interface FleetSnapshot {
@@ -83,7 +124,7 @@ export interface FleetSnapshot {
 function modelState(state: FleetState, model: Model, now: Milliseconds): ModelState {
   const current = model.current === null ? undefined : state.replicas.get(model.current);
   if (current?.phase === 'ready') return 'ready';
-  if (current) return 'starting';
+  if (current || model.preparation) return 'starting';
   for (const replica of state.replicas.values()) {
     if (replica.model === model.name && replica.phase === 'draining') return 'draining';
   }
@@ -100,10 +141,29 @@ export function stateOfModel(state: FleetState, name: string, now: Milliseconds)
 function waitingFor(state: FleetState, model: Model): string | null {
   if (model.queue.size === 0) return null;
   const current = model.current === null ? undefined : state.replicas.get(model.current);
+  if (model.preparation) return `its files (${progressOf(model.preparation)})`;
   if (!current) return model.waitingFor ?? model.lastFailure?.message ?? null;
   if (current.phase === 'reserved') return 'memory that others are leaving, or the start of a neighbour';
-  if (current.phase === 'starting') return `its start (${current.progress?.phase ?? 'launch'})`;
+  if (current.phase === 'starting') return `its start (${progressOf(current.progress)})`;
   return current.leases.size < model.settings.maxConcurrent ? 'a lease: max_in_flight is reached' : 'a free slot';
+}
+
+function progressOf(progress: { readonly phase: string; readonly fraction: number | null } | null): string {
+  if (!progress) return 'launch';
+  return progress.fraction === null ? progress.phase : `${progress.phase}, ${Math.round(progress.fraction * 100)} %`;
+}
+
+function needOf(state: FleetState, model: Model): ModelSnapshot['need'] {
+  const { deviceCount, deviceIds } = model.settings;
+  const current = model.current === null ? undefined : state.replicas.get(model.current);
+  const device = state.devices.get(current?.reservations.keys().next().value ?? deviceIds[0] ?? '');
+  if (!device || deviceCount === 0) return null;
+  const { basis, totalBytes, peakBytes } = needOn(state, model, device, current?.reservations.size ?? deviceCount);
+  return { basis, totalBytes, peakBytes };
+}
+
+function newestFootprint(model: Model): Footprint | null {
+  return model.footprints.toSorted((one, other) => other.measuredAt - one.measuredAt)[0] ?? null;
 }
 
 function snapshotModel(state: FleetState, model: Model, now: Milliseconds): ModelSnapshot {
@@ -120,6 +180,11 @@ function snapshotModel(state: FleetState, model: Model, now: Milliseconds): Mode
     maxQueueSize: model.settings.maxQueueSize,
     lastUsedAt: model.lastUsedAt,
     pinnedBy: model.settings.alwaysOn ? 'config' : model.pinned ? 'operator' : null,
+    preparation: model.preparation && { ...model.preparation },
+    need: needOf(state, model),
+    sizeUnknown: model.size?.kind === 'unknown' ? model.size.reason : null,
+    footprint: newestFootprint(model),
+    shortageBytes: model.shortage,
     lastFailure: model.lastFailure && { ...model.lastFailure, retryAt: model.backoff.until },
   };
 }
@@ -135,6 +200,11 @@ function snapshotReplica(replica: Replica): ReplicaSnapshot {
     progress: replica.progress?.fraction ?? null,
     devices: [...replica.reservations.keys()],
     reservedBytes: [...replica.reservations.values()].reduce((sum, bytes) => sum + bytes, 0),
+    steady: Object.fromEntries(replica.reservations),
+    peak: Object.fromEntries(replica.peaks),
+    measured: replica.measured,
+    milestone: replica.milestone,
+    share: replica.share,
     leases: replica.leases.size,
     pid: replica.endpoint?.pid ?? null,
     container: replica.endpoint?.container ?? null,
@@ -149,6 +219,12 @@ function snapshotReplica(replica: Replica): ReplicaSnapshot {
   };
 }
 
+function deviceState(device: Device): DeviceSnapshot['state'] {
+  if (device.quarantine !== null) return 'quarantined';
+  if (isSilent(device)) return 'stale';
+  return device.gateHolder === null ? 'free' : 'busy';
+}
+
 function snapshotDevice(state: FleetState, device: Device): DeviceSnapshot {
   return {
     id: device.id,
@@ -158,9 +234,15 @@ function snapshotDevice(state: FleetState, device: Device): DeviceSnapshot {
     budgetBytes: device.budgetBytes,
     reservedBytes: held(state, device.id),
     foreignBytes: device.foreignBytes,
+    usedBytes: device.usedBytes,
+    observedAt: device.observedAt,
+    silent: device.silent,
+    quarantine: device.quarantine,
+    unmeasured: device.unmeasured,
     residents: residents(state, device.id).map((replica) => replica.id),
-    state: device.quarantine === null ? (device.gateHolder === null ? 'free' : 'busy') : 'quarantined',
+    state: deviceState(device),
     gateHolder: device.gateHolder,
+    gateSince: device.gateSince,
   };
 }
 

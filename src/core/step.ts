@@ -8,9 +8,12 @@ import type { FleetEffect } from './effects.ts';
 import type { FleetEvent } from './events.ts';
 import { endAdoption, found } from './lifecycle/adopt.ts';
 import { load, pin, replaceSettings, unload } from './lifecycle/commands.ts';
+import { deviceObserved, deviceSilent } from './lifecycle/devices.ts';
 import { exited } from './lifecycle/exit.ts';
 import { idleTimeOut } from './lifecycle/idle.ts';
+import { footprintsLoaded, measured } from './lifecycle/learn.ts';
 import { checked } from './lifecycle/liveness.ts';
+import { prepared, prepareFailed, prepareProgressed, prepareTimeOut, sized } from './lifecycle/prepare.ts';
 import { settle } from './lifecycle/scaling.ts';
 import { advanceShutdown, beginShutdown, shutdownDue } from './lifecycle/shutdown.ts';
 import { backoffOver, becameReady, launched, progressed, startFailed, startTimeOut } from './lifecycle/start.ts';
@@ -46,6 +49,10 @@ function apply(run: Run, event: FleetEvent): void {
       return retryAsked(run, event.id);
     case 'device.observed':
       return deviceObserved(run, event);
+    case 'device.silent':
+      return deviceSilent(run, event.id, event.reason);
+    case 'footprints.loaded':
+      return footprintsLoaded(run, event.footprints);
     case 'model.load':
       return withModel(run, event.model, (model) => load(run, model));
     case 'model.unload':
@@ -65,8 +72,31 @@ function apply(run: Run, event: FleetEvent): void {
       return found(run, event.found);
     case 'adoption.ended':
       return endAdoption(run);
+    case 'model.sized':
+    case 'model.prepare_progressed':
+    case 'model.prepared':
+    case 'model.prepare_failed':
+      return withModel(run, event.model, (model) => applyToPreparation(run, model, event));
     default:
       return applyToReplica(run, event);
+  }
+}
+
+type PreparationEvent = Extract<
+  FleetEvent,
+  { readonly kind: 'model.sized' | 'model.prepare_progressed' | 'model.prepared' | 'model.prepare_failed' }
+>;
+
+function applyToPreparation(run: Run, model: Model, event: PreparationEvent): void {
+  switch (event.kind) {
+    case 'model.sized':
+      return sized(run, model, event.size);
+    case 'model.prepare_progressed':
+      return prepareProgressed(run, model, event.phase, event.fraction);
+    case 'model.prepared':
+      return prepared(run, model, event.image);
+    case 'model.prepare_failed':
+      return prepareFailed(run, model, event.cause, event.message);
   }
 }
 
@@ -80,17 +110,19 @@ function applyToReplica(run: Run, event: ReplicaEvent): void {
     case 'replica.launched':
       return launched(run, replica, event.endpoint);
     case 'replica.progressed':
-      return progressed(run, replica, event.phase, event.fraction);
+      return progressed(run, replica, event.phase, event.fraction, event.milestone);
     case 'replica.ready':
       return becameReady(run, replica);
     case 'replica.start_failed':
-      return startFailed(run, replica, event.cause, event.message);
+      return startFailed(run, replica, event.cause, event.message, event.shortage ?? null);
     case 'replica.exited':
-      return exited(run, replica, event.detail, event.cause);
+      return exited(run, replica, event.detail, event.cause, event.shortage ?? null);
     case 'replica.stopped':
       return stopped(run, replica);
     case 'replica.stop_failed':
       return stopFailed(run, replica, event.detail);
+    case 'replica.measured':
+      return measured(run, replica, event.steady, event.footprint);
     case 'replica.checked':
       return checked(run, replica, event.report);
   }
@@ -99,14 +131,6 @@ function applyToReplica(run: Run, event: ReplicaEvent): void {
 function withModel(run: Run, name: string, act: (model: Model) => void): void {
   const model = run.state.models.get(name);
   if (model) act(model);
-}
-
-function deviceObserved(run: Run, event: Extract<FleetEvent, { kind: 'device.observed' }>): void {
-  const device = run.state.devices.get(event.id);
-  if (!device || (device.totalBytes === event.totalBytes && device.foreignBytes === event.foreignBytes)) return;
-  device.totalBytes = event.totalBytes;
-  device.foreignBytes = event.foreignBytes;
-  run.capacityChanged = true;
 }
 
 /** Everything that is due, in order of time. */
@@ -134,6 +158,9 @@ function due(run: Run, kind: string, name: string): void {
       return;
     case 'backoff':
       return on(model(), (it) => backoffOver(run, it));
+    case 'prepare':
+    case 'prepstall':
+      return on(model(), (it) => prepareTimeOut(run, it, kind));
     case 'start':
     case 'stall':
       return on(replica(), (it) => startTimeOut(run, it, kind));

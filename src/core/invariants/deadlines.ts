@@ -35,6 +35,8 @@ function ofModel(state: FleetState, model: Model): [string, Need][] {
     ['backoff', when(model.backoff.until !== null, 'must')],
     ['turn', when(waitsForPlace && state.settings.limits.maxTurn > 0, 'may')],
     ['settle', when(waitsForPlace, 'may')],
+    ['prepare', when(model.preparation !== null, 'must')],
+    ['prepstall', when(model.preparation !== null, 'must')],
   ];
 }
 

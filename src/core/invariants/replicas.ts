@@ -37,10 +37,18 @@ function modelIsSound(state: FleetState, model: Model, report: Report): void {
   report('I-34', model.current === null || current?.model === name, () => `${name} points to ${model.current}`);
   const phase = current?.phase;
   const waiting = model.queueClock.runningSince !== null;
-  report('clock', waiting === (phase !== 'starting'), () => `queue clock of ${name} runs: ${waiting}, phase ${phase}`);
+  const preparing = model.preparation !== null;
+  const held = phase === 'starting' || preparing;
+  report('clock', waiting !== held, () => `queue clock of ${name} runs: ${waiting}, phase ${phase}`);
   const cold = model.coldClock.runningSince !== null;
-  const coming = phase === 'starting' || phase === 'reserved';
+  const coming = phase === 'starting' || phase === 'reserved' || preparing;
   report('clock', cold === coming, () => `cold clock of ${name} runs: ${cold}, phase ${phase}`);
+  if (preparing) {
+    const wanted = model.queue.size > 0 || model.loadRequested || model.pinned || model.settings.alwaysOn;
+    report('prepare', wanted, () => `files of ${name} are fetched and nobody wants it`);
+    const fitting = model.current === null && !model.prepared && model.backoff.until === null && !state.shutdown;
+    report('prepare', fitting, () => `files of ${name} are fetched, which has ${model.current} or rests`);
+  }
   const at = (model.generation > 0 && current?.generation) || 0;
   report('I-18', at <= model.generation, () => `${name}: generation ${at} is above its count ${model.generation}`);
 }
@@ -59,6 +67,7 @@ function line(state: FleetState, report: Report): void {
     report('unplaced', model.backoff.until === null, () => `${name} waits for a place while it rests`);
     report('unplaced', model.settings.unstartable === null, () => `${name} waits for a place and cannot be started`);
     report('unplaced', state.shutdown === null, () => `${name} waits for a place during shutdown`);
+    report('prepare', model.prepared, () => `${name} waits for memory before its files are there`);
   }
   for (const model of state.models.values()) {
     report(
@@ -71,6 +80,8 @@ function line(state: FleetState, report: Report): void {
 
 function gates(state: FleetState, report: Report): void {
   for (const device of state.devices.values()) {
+    const since = device.gateSince;
+    report('I-43', (device.gateHolder === null) === (since === null), () => `${device.id}: held since ${since}`);
     if (device.gateHolder === null) continue;
     const holder = state.replicas.get(device.gateHolder);
     const changing = holder?.phase === 'starting' || holder?.phase === 'stopping';
@@ -79,10 +90,13 @@ function gates(state: FleetState, report: Report): void {
   }
   for (const replica of state.replicas.values()) {
     // What an earlier run started is past its sizing: it may begin without the gate.
-    if (replica.phase !== 'starting' || replica.adopted) continue;
+    if (replica.phase !== 'starting' || replica.adopted || replica.milestone === 'profiled') continue;
     for (const id of replica.reservations.keys()) {
-      const holder = state.devices.get(id)?.gateHolder;
-      report('I-43', holder === replica.id, () => `starting ${replica.id} does not hold the gate of ${id}: ${holder}`);
+      const holder = state.devices.get(id)?.gateHolder ?? '';
+      // One that stops may have passed it, as long as it had not begun to load.
+      const passed = replica.milestone === null && state.replicas.get(holder)?.phase === 'stopping';
+      const fine = holder === replica.id || passed || replica.share.kvCacheBytes !== null;
+      report('I-43', fine, () => `starting ${replica.id} does not hold the gate of ${id}: ${holder}`);
     }
   }
 }

@@ -80,7 +80,11 @@ function queue(state: FleetState, model: Model, report: Report): void {
 function somethingIsComing(state: FleetState, model: Model, report: Report): void {
   if (model.queue.size === 0) return;
   const coming =
-    state.adopting || model.current !== null || state.unplaced.has(model.name) || model.backoff.until !== null;
+    state.adopting ||
+    model.current !== null ||
+    model.preparation !== null ||
+    state.unplaced.has(model.name) ||
+    model.backoff.until !== null;
   report('I-30', coming, () => `${model.queue.size} tickets of ${model.name} wait and nothing is coming`);
 }
 

@@ -1,13 +1,15 @@
 /** What an earlier gateway process left behind: adopted when it is ours, unchanged and wanted; ended otherwise. */
-import { capacity, held } from '../memory/ledger.ts';
+import { held } from '../memory/ledger.ts';
 import type { FoundReplica } from '../events.ts';
 import { decide, refOf, type Run } from '../run.ts';
-import type { Replica } from '../state.ts';
+import type { Device, FleetState, Model, Replica } from '../state.ts';
+import type { Bytes } from '../../units.ts';
 import { syncClocks } from './clocks.ts';
-import { blank } from './start.ts';
+import { blank, NO_SHARE } from './start.ts';
 import { gateIsFree, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
-import { forgetPlace, isWanted } from './scaling.ts';
+import { forgetPlace } from './scaling.ts';
+import { isWanted } from './wanted.ts';
 
 const STOP_TIMEOUT_UNKNOWN = 30_000;
 
@@ -15,7 +17,8 @@ export function found(run: Run, seen: FoundReplica): void {
   const { state, now } = run;
   if (state.replicas.has(seen.id)) return;
   const model = state.models.get(seen.model);
-  const refusal = whyNot(run, seen);
+  const reservations = placesOf(state, seen);
+  const refusal = whyNot(run, seen, reservations);
   const replica: Replica = {
     ...blank(now),
     id: seen.id,
@@ -25,7 +28,9 @@ export function found(run: Run, seen: FoundReplica): void {
     specHash: seen.specHash,
     configVersion: state.settings.version,
     stopTimeout: model?.settings.stopTimeout ?? STOP_TIMEOUT_UNKNOWN,
-    reservations: new Map([...seen.reservations].filter(([id]) => state.devices.has(id))),
+    reservations,
+    peaks: reservations,
+    share: seen.share ?? { ...NO_SHARE, tensorParallel: seen.reservations.size },
     adopted: refusal === null,
     phase: 'starting',
     port: seen.port,
@@ -48,7 +53,7 @@ export function found(run: Run, seen: FoundReplica): void {
   }
   forgetPlace(run, model);
   model.current = replica.id;
-  if (gateIsFree(state, replica)) takeGate(state, replica);
+  if (gateIsFree(state, replica, 'start')) takeGate(state, replica, now);
   state.deadlines.set(`start:${replica.id}`, now + model.settings.startTimeout);
   state.deadlines.set(`stall:${replica.id}`, now + model.settings.startStallTimeout);
   syncClocks(run, model);
@@ -64,7 +69,22 @@ export function endAdoption(run: Run): void {
   }
 }
 
-function whyNot(run: Run, seen: FoundReplica): string | null {
+/** While the devices cannot be read, what stands on any of them stands on the one in their place. */
+function placesOf(state: FleetState, seen: FoundReplica): ReadonlyMap<string, Bytes> {
+  const places = new Map<string, Bytes>();
+  for (const [id, bytes] of seen.reservations) {
+    const device = state.devices.get(id) ?? unreadDevice(state);
+    if (device) places.set(device.id, device.unmeasured ? device.budgetBytes : bytes);
+  }
+  return places;
+}
+
+function unreadDevice(state: FleetState): Device | undefined {
+  return [...state.devices.values()].find((device) => device.unmeasured);
+}
+
+/** It runs, so it fits beside what is really there: only what was promised to others speaks against it. */
+function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>): string | null {
   const { state } = run;
   if (seen.usable !== true) return seen.usable;
   const model = state.models.get(seen.model);
@@ -72,12 +92,22 @@ function whyNot(run: Run, seen: FoundReplica): string | null {
   if (model.settings.specHash !== seen.specHash) return 'its configuration has changed';
   if (model.current !== null) return 'the model has another replica';
   if (state.shutdown) return 'the gateway is shutting down';
-  if (model.settings.deviceCount !== seen.reservations.size) return 'it holds other devices than the model takes now';
-  for (const [id, bytes] of seen.reservations) {
+  if (!spansAsConfigured(model, seen)) return 'it holds other devices than the model takes now';
+  for (const id of seen.reservations.keys()) {
+    if (!state.devices.has(id) && !unreadDevice(state)) return `its device ${id} is not configured any more`;
+  }
+  for (const [id, bytes] of places) {
     const device = state.devices.get(id);
-    if (!device) return `its device ${id} is not configured any more`;
     if (!model.settings.deviceIds.includes(id)) return `the model may not use device ${id} any more`;
-    if (held(state, id) + bytes > capacity(device)) return `its memory does not fit on ${id}`;
+    if (device && !device.unmeasured && held(state, id) + bytes > device.budgetBytes) {
+      return `its memory does not fit on ${id}`;
+    }
   }
   return null;
+}
+
+/** Where the gateway chose the number of devices itself, it chose as it would now, or nearly so. */
+function spansAsConfigured({ settings }: Model, seen: FoundReplica): boolean {
+  const devices = seen.reservations.size;
+  return settings.deviceCount === devices || (devices > 1 && settings.sizing?.autoParallel === true);
 }

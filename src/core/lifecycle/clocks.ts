@@ -1,6 +1,7 @@
 /**
  * Each model has two clocks. The queue clock runs while no start is under way: all queue time-outs hang on it, so one
- * deadline per model is enough. The cold clock runs while a replica is on its way, for `x-vgw-cold-start-ms`.
+ * deadline per model is enough. The cold clock runs while a replica is on its way, for `x-vgw-cold-start-ms`. Making its
+ * files present is a part of a start.
  */
 import type { Milliseconds } from '../../units.ts';
 import { currentOf, type Run } from '../run.ts';
@@ -20,11 +21,12 @@ function setRunning(clock: PausableClock, running: boolean, now: Milliseconds): 
   }
 }
 
-/** After every change of the model's current replica or its phase. */
+/** After every change of the model's current replica or its phase, or of its preparation. */
 export function syncClocks(run: Run, model: Model): void {
   const phase = currentOf(run.state, model)?.phase;
-  setRunning(model.queueClock, phase !== 'starting', run.now);
-  setRunning(model.coldClock, phase === 'starting' || phase === 'reserved', run.now);
+  const preparing = model.preparation !== null;
+  setRunning(model.queueClock, phase !== 'starting' && !preparing, run.now);
+  setRunning(model.coldClock, phase === 'starting' || phase === 'reserved' || preparing, run.now);
   syncQueueDeadline(run, model);
 }
 

@@ -2,15 +2,18 @@
 import { gatewayError } from '../../errors.ts';
 import { refuseAll } from '../admission/refuse.ts';
 import { dispatch, syncGrantable } from '../admission/dispatch.ts';
-import { newDevice, newModel } from '../fleet.ts';
+import { newModel } from '../fleet.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { FleetSettings } from '../settings.ts';
 import type { Model, StopReason } from '../state.ts';
 import { syncQueueDeadline } from './clocks.ts';
+import { replaceDevices } from './devices.ts';
 import { armIdle } from './idle.ts';
-import { forgetPlace, isWanted, place } from './scaling.ts';
+import { cancelPreparation, cancelUnwanted, lookAgain } from './prepare.ts';
+import { forgetPlace, place } from './scaling.ts';
 import { drain, stopNow, withdraw } from './stop.ts';
+import { isWanted } from './wanted.ts';
 
 export function load(run: Run, model: Model): void {
   if (model.current !== null) return;
@@ -24,6 +27,8 @@ export function load(run: Run, model: Model): void {
 
 export function unload(run: Run, model: Model, reason: Extract<StopReason, 'unload' | 'reload'>): void {
   model.loadRequested = false;
+  model.displaced.clear();
+  cancelUnwanted(run, model);
   const replica = currentOf(run.state, model);
   if (!replica) {
     model.lastPlanFailure = null;
@@ -54,6 +59,7 @@ export function pin(run: Run, model: Model, pinned: boolean): void {
   const replica = currentOf(run.state, model);
   if (pinned && !replica) load(run, model);
   if (replica) armIdle(run, replica);
+  cancelUnwanted(run, model);
   run.capacityChanged = true;
 }
 
@@ -61,17 +67,7 @@ export function pin(run: Run, model: Model, pinned: boolean): void {
 export function replaceSettings(run: Run, settings: FleetSettings): void {
   const { state } = run;
   state.settings = settings;
-  for (const device of settings.devices) {
-    const known = state.devices.get(device.id);
-    if (known)
-      Object.assign(known, {
-        totalBytes: device.totalBytes,
-        budgetBytes: device.budgetBytes,
-        pool: device.pool,
-        uuid: device.uuid,
-      });
-    else state.devices.set(device.id, newDevice(device));
-  }
+  replaceDevices(state, settings.devices);
   for (const model of state.models.values()) {
     const next = settings.models.get(model.name);
     if (next) changeModel(run, model, next);
@@ -90,7 +86,10 @@ export function replaceSettings(run: Run, settings: FleetSettings): void {
 function changeModel(run: Run, model: Model, next: Model['settings']): void {
   const changed = model.settings.specHash !== next.specHash;
   model.settings = next;
+  lookAgain(run, model, changed);
   if (changed) unload(run, model, 'reload');
+  if (next.unstartable) cancelPreparation(run, model, 'Its new settings forbid a start.');
+  cancelUnwanted(run, model);
   const replica = currentOf(run.state, model);
   if (replica?.phase === 'reserved' && next.unstartable) withdraw(run, replica, 'Its new settings forbid a start.');
   else if (replica) armIdle(run, replica);
@@ -106,6 +105,7 @@ function removeModel(run: Run, model: Model): void {
     gatewayError('model_not_found', `Model '${model.name}' was removed from the configuration.`, { param: 'model' }),
   );
   unload(run, model, 'reload');
+  cancelPreparation(run, model, 'It was removed from the configuration.');
   forgetPlace(run, model);
   for (const key of ['backoff', 'queue', 'turn', 'settle']) run.state.deadlines.delete(`${key}:${model.name}`);
   run.state.models.delete(model.name);

@@ -2,18 +2,26 @@
 import { gatewayError, type StartFailureCause } from '../../errors.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { decide, type Run } from '../run.ts';
+import type { Bytes } from '../../units.ts';
 import type { Replica } from '../state.ts';
 import { backOffAfterCrash, recordFailure } from './backoff.ts';
 import { startFailed } from './start.ts';
 import { cutLeases, stopNow } from './stop.ts';
 
-export function exited(run: Run, replica: Replica, detail: string, cause: StartFailureCause): void {
+/** `shortage`: as in `startFailed`. */
+export function exited(
+  run: Run,
+  replica: Replica,
+  detail: string,
+  cause: StartFailureCause,
+  shortage: Bytes | null = null,
+): void {
   replica.exited = true;
   switch (replica.phase) {
     case 'starting':
       // One that an earlier run had started proves nothing about a start: it was on its way out, or died with us.
       if (replica.adopted) crashed(run, replica, 'crashed', detail);
-      else startFailed(run, replica, cause, detail);
+      else startFailed(run, replica, cause, detail, shortage);
       return;
     case 'ready':
       crashed(run, replica, 'crashed', detail);

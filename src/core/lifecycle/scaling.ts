@@ -3,22 +3,20 @@ import { gatewayError } from '../../errors.ts';
 import { refuseAll, unstartableError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { explainPlan } from '../memory/explain.ts';
-import { bytesAreFree, capacity, committed } from '../memory/ledger.ts';
+import { bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
 import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
 import { SECOND, type Bytes } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { Model, Replica } from '../state.ts';
 import { endRest, isBackingOff } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
+import { cancelUnwanted, prepare } from './prepare.ts';
+import { mayReturn } from './restore.ts';
 import { launch, replicaFor } from './start.ts';
 import { requestGate, takeNext } from './start-gate.ts';
 import { beginStop, drain, stopNow, withdraw } from './stop.ts';
 import { syncTurnDeadline } from './turn-deadline.ts';
-
-/** Somebody wants it: a waiting ticket, an operator, or its own always_on. */
-export function isWanted(model: Model): boolean {
-  return model.queue.size > 0 || model.loadRequested || isPinned(model);
-}
+import { isWanted } from './wanted.ts';
 
 /** Finds a place for a model that has none, or notes that it waits for one, or refuses its tickets. */
 export function place(run: Run, model: Model): void {
@@ -35,6 +33,11 @@ export function place(run: Run, model: Model): void {
   endRest(run, model);
   if (!isWanted(model)) {
     forgetPlace(run, model);
+    return;
+  }
+  if (!model.prepared) {
+    forgetPlace(run, model);
+    prepare(run, model);
     return;
   }
   const plan = planIdle(state, model, now);
@@ -105,7 +108,7 @@ export function reserve(
   reason: 'evicted' | 'turn',
 ): void {
   const { state, now } = run;
-  const replica = replicaFor(run, model, plan.reservations);
+  const replica = replicaFor(run, model, plan);
   for (const id of plan.victims) {
     const victim = state.replicas.get(id);
     if (!victim) continue;
@@ -118,6 +121,7 @@ export function reserve(
     decide(run, busy ? 'replica.fenced' : 'replica.evicted', { model: victim.model, replica: victim.id }, words, {
       for: model.name,
     });
+    model.displaced.add(victim.model);
     drain(run, victim, busy ? 'turn' : reason);
   }
   forgetPlace(run, model);
@@ -160,6 +164,25 @@ export function settle(run: Run): void {
       const model = run.state.models.get(name);
       if (model && model.current === null && isWanted(model)) place(run, model);
     }
+    for (const [name, failed] of run.state.restoring) restore(run, name, failed);
+  }
+}
+
+/** Who was evicted for a start that failed comes back, if that takes nothing from anybody. */
+function restore(run: Run, name: string, failed: string): void {
+  const { state } = run;
+  const model = state.models.get(name);
+  if (!model || !mayReturn(run, model)) {
+    state.restoring.delete(name);
+    return;
+  }
+  const plan = planIdle(state, model, run.now);
+  if (plan.kind === 'fits' && plan.victims.length === 0 && mayPass(run, model, plan.reservations)) {
+    state.restoring.delete(name);
+    decide(run, 'model.restored', { model: name }, 'It was evicted for a start that failed, and comes back.');
+    reserve(run, model, plan, 'evicted');
+  } else if (!state.replicas.has(failed)) {
+    state.restoring.delete(name);
   }
 }
 
@@ -170,7 +193,8 @@ function withdrawMisfits(run: Run): void {
     if (replica.phase !== 'reserved') continue;
     for (const id of replica.reservations.keys()) {
       const device = state.devices.get(id);
-      if (device && device.quarantine === null && committed(state, id) <= capacity(device)) continue;
+      const allowed = state.models.get(replica.model)?.settings.deviceIds.includes(id) === true;
+      if (device && allowed && takesStarts(device) && committed(state, id) <= capacity(device)) continue;
       withdraw(run, replica, `Its place on ${id} is gone; it is planned anew.`);
       state.orphaned.add(replica.model);
       break;
@@ -192,6 +216,7 @@ function abandonUnwanted(run: Run, forModel: Model): void {
 export function considerAbandoned(run: Run, model: Model): void {
   const { state } = run;
   if (isWanted(model)) return;
+  cancelUnwanted(run, model);
   if (model.unplacedSince !== null) {
     forgetPlace(run, model);
     run.capacityChanged = true;
@@ -199,6 +224,7 @@ export function considerAbandoned(run: Run, model: Model): void {
   const replica = currentOf(state, model);
   if (!replica) return;
   if (replica.phase === 'reserved') {
+    model.displaced.clear();
     withdraw(run, replica, 'Nobody waits for it any more.');
     return;
   }
@@ -214,6 +240,7 @@ export function considerAbandoned(run: Run, model: Model): void {
 
 function abandon(run: Run, replica: Replica, forModel: Model): void {
   if (replica.phase === 'reserved') {
+    run.state.models.get(replica.model)?.displaced.clear();
     withdraw(run, replica, `Nobody waits for it any more and model '${forModel.name}' needs the memory.`);
   } else if (replica.phase === 'starting') {
     decide(
@@ -222,6 +249,7 @@ function abandon(run: Run, replica: Replica, forModel: Model): void {
       { model: replica.model, replica: replica.id },
       `Nobody waits for it any more and model '${forModel.name}' needs the memory.`,
     );
+    run.state.models.get(replica.model)?.displaced.clear();
     stopNow(run, replica, 'abandoned');
   }
 }

@@ -2,16 +2,19 @@
 import { gatewayError } from '../../errors.ts';
 import { refuseAll } from '../admission/refuse.ts';
 import { SECOND, type Milliseconds } from '../../units.ts';
+import type { DriverKind } from '../settings.ts';
 import { currentOf, decide, type Run } from '../run.ts';
 import type { Replica } from '../state.ts';
+import { cancelPreparation } from './prepare.ts';
 import { forgetPlace } from './scaling.ts';
+import { isMeasuring, neighbours } from './start-gate.ts';
 import { beginStop, cutLeases, drain, stopNow, withdraw } from './stop.ts';
 
 const GOODBYE = gatewayError('shutting_down', 'The gateway is shutting down. Retry against its successor.', {
   retryAfterMs: SECOND,
 });
 
-export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): void {
+export function beginShutdown(run: Run, keep: readonly DriverKind[], deadline: Milliseconds): void {
   const { state } = run;
   if (state.shutdown) return;
   state.shutdown = { keep, deadline, cut: false, done: false };
@@ -19,13 +22,14 @@ export function beginShutdown(run: Run, keep: boolean, deadline: Milliseconds): 
     run,
     'gateway.draining',
     {},
-    keep
-      ? 'Accepted requests are finished; engines stay for the next run.'
+    keep.length > 0
+      ? `Accepted requests are finished; engines of ${keep.join(' and ')} stay for the next run.`
       : 'Accepted requests are finished; then engines are stopped.',
   );
   state.deadlines.set('shutdown', deadline);
   for (const model of state.models.values()) {
     forgetPlace(run, model);
+    cancelPreparation(run, model, 'The gateway is shutting down.');
     const current = currentOf(state, model);
     // A start in progress may still serve those who wait for it; anything less will not come true.
     if (current?.phase === 'reserved') withdraw(run, current, 'The gateway is shutting down.');
@@ -47,10 +51,11 @@ export function advanceShutdown(run: Run): void {
   if (!state.shutdown || state.shutdown.done) return;
   for (const model of state.models.values())
     if (model.current === null && model.queue.size > 0) refuseAll(run, model, GOODBYE);
-  if (!state.shutdown.keep) stopWorkless(run);
+  stopWorkless(run, state.shutdown.keep);
   const idle = state.tickets.size === 0 && state.leases.size === 0;
+  const { keep } = state.shutdown;
   const gone = [...state.replicas.values()].every(
-    (replica) => replica.phase === 'zombie' || (state.shutdown?.keep === true && replica.phase !== 'stopping'),
+    (replica) => replica.phase === 'zombie' || (keep.includes(replica.driver) && replica.phase !== 'stopping'),
   );
   if (!idle || !gone) return;
   state.shutdown.done = true;
@@ -58,23 +63,25 @@ export function advanceShutdown(run: Run): void {
   run.effects.push({ kind: 'shutdown.done' });
 }
 
-function startsBeside(run: Run, replica: Replica): boolean {
-  for (const other of run.state.replicas.values()) {
-    if (other.phase !== 'starting') continue;
-    for (const id of other.reservations.keys()) if (replica.reservations.has(id)) return true;
+/** Somebody waits for a start that measures the memory which this one's end would change. */
+function disturbsAStart({ state }: Run, replica: Replica): boolean {
+  for (const other of neighbours(state, replica)) {
+    if (isMeasuring(other) && (state.models.get(other.model)?.queue.size ?? 0) > 0) return true;
   }
   return false;
 }
 
-function stopWorkless(run: Run): void {
+function stopWorkless(run: Run, keep: readonly DriverKind[]): void {
   const { state } = run;
   for (const replica of state.replicas.values()) {
     const waiting = state.models.get(replica.model)?.queue.size ?? 0;
-    if (replica.leases.size > 0) continue;
+    if (replica.leases.size > 0 || keep.includes(replica.driver)) continue;
     if (replica.phase === 'reserved') withdraw(run, replica, 'The gateway is shutting down.');
-    else if (replica.phase === 'starting' && waiting === 0) stopNow(run, replica, 'shutdown');
     else if (replica.phase === 'ready' && waiting === 0) drain(run, replica, 'shutdown');
+    else if (replica.phase === 'starting' && waiting === 0 && !disturbsAStart(run, replica)) {
+      stopNow(run, replica, 'shutdown');
+    }
     // Stops need not wait for each other any more, only for a start that somebody still waits for.
-    if (replica.phase === 'draining' && !startsBeside(run, replica)) beginStop(run, replica);
+    if (replica.phase === 'draining' && !disturbsAStart(run, replica)) beginStop(run, replica);
   }
 }

@@ -1,21 +1,28 @@
 /** From reservation to ready, or to one shared failure for everybody who waited. */
 import type { StartFailureCause } from '../../errors.ts';
 import { dispatch, syncGrantable } from '../admission/dispatch.ts';
-import { refuseAll, startFailedError } from '../admission/refuse.ts';
-import type { Bytes, Milliseconds } from '../../units.ts';
-import { isPinned } from '../memory/eviction.ts';
+import { SECOND, type Bytes, type Milliseconds } from '../../units.ts';
+import type { StartMilestone } from '../events.ts';
+import type { LaunchShare } from '../launch.ts';
 import { decide, refOf, type Run } from '../run.ts';
 import type { Endpoint, FleetState, Model, Replica } from '../state.ts';
-import { backOff, endRest, isBackingOff, recordFailure } from './backoff.ts';
+import { endRest, isBackingOff, recordFailure } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
+import { failWaiters } from './failure.ts';
 import { armIdle } from './idle.ts';
+import { recordShortage } from './learn.ts';
 import { moveTo } from './replica.ts';
-import { releaseGate, takeGate } from './start-gate.ts';
-import { stopNow } from './stop.ts';
+import { restoreDisplaced } from './restore.ts';
+import { neighbours, releaseGate, takeGate } from './start-gate.ts';
+import { disturb, stopNow } from './stop.ts';
 import { syncTurnDeadlines } from './turn-deadline.ts';
 
 /** More than other gateways and their engines usually hold side by side. */
 const MAX_PORTS_SKIPPED = 64;
+/** From an engine's look at free memory to our knowing of it: log lines come late. */
+const NEWS_LAG: Milliseconds = 2 * SECOND;
+
+export const NO_SHARE: LaunchShare = { tensorParallel: 0, utilization: null, kvCacheBytes: null, maxModelLen: null };
 
 /** Letters and digits of a model name, for ids that become file and container names. */
 function slug(name: string): string {
@@ -38,7 +45,14 @@ function freshId(run: Run, model: Model): string {
   }
 }
 
-export function replicaFor(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): Replica {
+/** What a plan gives it. */
+export interface Allotment {
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly peaks?: ReadonlyMap<string, Bytes>;
+  readonly share?: LaunchShare;
+}
+
+export function replicaFor(run: Run, model: Model, allotment: Allotment): Replica {
   model.generation += 1;
   const { settings } = model;
   return {
@@ -50,7 +64,9 @@ export function replicaFor(run: Run, model: Model, reservations: ReadonlyMap<str
     specHash: settings.specHash,
     configVersion: run.state.settings.version,
     stopTimeout: settings.stopTimeout,
-    reservations,
+    reservations: allotment.reservations,
+    peaks: allotment.peaks ?? allotment.reservations,
+    share: allotment.share ?? NO_SHARE,
     adopted: false,
   };
 }
@@ -63,6 +79,8 @@ export function blank(
 > {
   return {
     phase: 'reserved',
+    peaks: new Map(),
+    share: NO_SHARE,
     port: null,
     endpoint: null,
     leases: new Set(),
@@ -72,6 +90,9 @@ export function blank(
     idleSince: now,
     stopReason: null,
     progress: null,
+    milestone: null,
+    shakenAt: null,
+    measured: false,
     exited: false,
     stopSent: false,
     health: { refusedInRow: 0, slowInRow: 0, quietSince: null },
@@ -83,7 +104,7 @@ export function launch(run: Run, replica: Replica): void {
   const { state, now } = run;
   const model = state.models.get(replica.model);
   if (!model) return;
-  takeGate(state, replica);
+  takeGate(state, replica, now);
   moveTo(replica, 'starting');
   replica.launchedAt = now;
   state.counters.starts += 1;
@@ -104,6 +125,7 @@ export function launch(run: Run, replica: Replica): void {
     model: model.name,
     specHash: replica.specHash,
     reservations: replica.reservations,
+    share: replica.share,
     port: replica.port,
   });
 }
@@ -129,14 +151,46 @@ export function takePort(state: FleetState): number | null {
 
 export function launched(run: Run, replica: Replica, endpoint: Endpoint): void {
   replica.endpoint = endpoint;
-  if (replica.phase === 'starting') progressed(run, replica, 'launched', null);
+  if (replica.phase === 'starting') progressed(run, replica, 'launched', null, null);
 }
 
-export function progressed(run: Run, replica: Replica, phase: string, fraction: number | null): void {
+export function progressed(
+  run: Run,
+  replica: Replica,
+  phase: string,
+  fraction: number | null,
+  milestone: StartMilestone | null,
+): void {
   if (replica.phase !== 'starting') return;
   replica.progress = { phase, fraction };
   const model = run.state.models.get(replica.model);
   if (model) run.state.deadlines.set(`stall:${replica.id}`, run.now + model.settings.startStallTimeout);
+  if (milestone !== null) reach(run, replica, milestone);
+}
+
+/** Milestones are reached once, in order; one that was not told of is reached with the next. */
+function reach(run: Run, replica: Replica, milestone: StartMilestone): void {
+  if (replica.milestone === 'profiled' || replica.milestone === milestone) return;
+  const late = replica.milestone === null && milestone === 'profiled';
+  if (replica.milestone === null) {
+    const by = replica.adopted ? null : whatMovesBeside(run, replica, late);
+    replica.milestone = 'loading';
+    if (by !== null) disturb(run, replica, by);
+    if (replica.phase !== 'starting') return;
+  }
+  if (milestone !== 'profiled') return;
+  replica.milestone = 'profiled';
+  releaseGate(run.state, replica, run.now);
+  run.capacityChanged = true;
+}
+
+/** Who changes, or has just changed, the free memory that it has measured; null = nobody. */
+function whatMovesBeside(run: Run, replica: Replica, anyTime: boolean): string | null {
+  for (const other of neighbours(run.state, replica)) {
+    if (other.phase === 'stopping') return other.id;
+  }
+  const { shakenAt } = replica;
+  return shakenAt !== null && (anyTime || run.now - shakenAt < NEWS_LAG) ? 'one that has just left' : null;
 }
 
 export function becameReady(run: Run, replica: Replica): void {
@@ -149,10 +203,12 @@ export function becameReady(run: Run, replica: Replica): void {
   replica.progress = null;
   state.deadlines.delete(`start:${replica.id}`);
   state.deadlines.delete(`stall:${replica.id}`);
-  releaseGate(state, replica);
+  releaseGate(state, replica, now);
   endRest(run, model);
   model.portRetryUsed = false;
   model.portsSkipped = 0;
+  model.disturbed = 0;
+  model.displaced.clear();
   // A port that a stranger held is nobody's failure once the model is up.
   if (model.lastFailure?.cause === 'port_in_use') model.lastFailure = null;
   model.loadRequested = false;
@@ -187,29 +243,34 @@ function takesAnotherPort(model: Model, replica: Replica): boolean {
   return true;
 }
 
-/** One failure, one outcome for all waiters, one rest for the model. */
-export function startFailed(run: Run, replica: Replica, cause: StartFailureCause, message: string): void {
+/** `shortage`: bytes that each of its devices lacked, when it said so. */
+export function startFailed(
+  run: Run,
+  replica: Replica,
+  cause: StartFailureCause,
+  message: string,
+  shortage: Bytes | null = null,
+): void {
   const { state } = run;
   if (replica.phase !== 'starting') return;
   const model = state.models.get(replica.model);
   state.counters.startsFailed += 1;
   stopNow(run, replica, 'start_failed');
   if (!model) return;
-  recordFailure(run, model, cause, message);
   decide(run, 'replica.start_failed', { model: model.name, replica: replica.id }, message, { cause });
   if (cause === 'port_in_use' && takesAnotherPort(model, replica)) {
+    recordFailure(run, model, cause, message);
     state.orphaned.add(model.name);
     return;
   }
   model.portRetryUsed = false;
   model.portsSkipped = 0;
-  backOff(run, model);
-  const failures = model.backoff.failures;
-  decide(run, 'model.backing_off', { model: model.name }, `Start failed ${failures} time(s) in a row; it rests.`, {
-    failures,
-  });
-  refuseAll(run, model, startFailedError(run, model));
-  if (!isPinned(model)) model.loadRequested = false;
+  model.disturbed = 0;
+  // What was there is gone, or never was what it seemed.
+  if (cause === 'image' || cause === 'model_files') model.prepared = !model.settings.needsPreparation;
+  if (cause === 'out_of_memory' && shortage !== null) recordShortage(run, model, replica, shortage);
+  failWaiters(run, model, cause, message);
+  restoreDisplaced(run, model, replica);
 }
 
 export function startTimeOut(run: Run, replica: Replica, which: 'start' | 'stall'): void {

@@ -1,12 +1,24 @@
 /** How a replica leaves: no new grants in this very step, its leases run out (or are cut), then the stop, then verified gone. */
 import { gatewayError, type GatewayError } from '../../errors.ts';
+import { formatSize } from '../../units.ts';
 import { syncGrantable } from '../admission/dispatch.ts';
 import { decide, refOf, type Run } from '../run.ts';
 import type { Replica, StopReason } from '../state.ts';
 import { forgetFailures } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
+import { forgetVanished } from './devices.ts';
 import { moveTo } from './replica.ts';
-import { leaveGateQueue, releaseGate, requestGate, takeGate } from './start-gate.ts';
+import {
+  isMeasuring,
+  leaveGateQueue,
+  neighbours,
+  releaseGate,
+  requestGate,
+  shake,
+  takeFreeGates,
+  takeGate,
+} from './start-gate.ts';
+import { isWanted } from './wanted.ts';
 
 /** The model has no replica that is reserved, starting or ready any more. */
 export function detach(run: Run, replica: Replica): void {
@@ -14,6 +26,10 @@ export function detach(run: Run, replica: Replica): void {
   if (!model || model.current !== replica.id) return;
   model.current = null;
   forgetFailures(run, model, replica);
+  // Its size could not be found out for a reason that may have passed: the next start looks again.
+  if (replica.launchedAt !== null && model.size?.kind === 'unknown' && model.size.passing) {
+    model.prepared = !model.settings.needsPreparation;
+  }
   if (model.queue.size > 0) run.state.orphaned.add(model.name);
   syncClocks(run, model);
   syncGrantable(run, model);
@@ -69,7 +85,7 @@ function stopWhenQuiet(run: Run, replica: Replica): void {
 /** Its turn at the gate has come. */
 export function beginStop(run: Run, replica: Replica): void {
   leaveGateQueue(run.state, replica.id);
-  takeGate(run.state, replica);
+  takeGate(run.state, replica, run.now);
   moveTo(replica, 'stopping');
   sendStop(run, replica, false);
 }
@@ -83,9 +99,34 @@ export function stopNow(run: Run, replica: Replica, reason: StopReason): void {
   replica.stopReason ??= reason;
   forgetDeadlines(run, replica);
   leaveGateQueue(run.state, replica.id);
+  takeFreeGates(run.state, replica, run.now);
   detach(run, replica);
   sendStop(run, replica, starting);
   run.capacityChanged = true;
+  disturbNeighbours(run, replica);
+}
+
+/** Who has begun to load beside a change of memory has measured, or will measure, what is not so. */
+function disturbNeighbours(run: Run, replica: Replica): void {
+  for (const other of neighbours(run.state, replica)) {
+    if (isMeasuring(other) && other.milestone === 'loading') disturb(run, other, replica.id);
+  }
+}
+
+/** Its start is begun anew: how much it would take is anybody's guess. One that was told its KV cache measures nothing. */
+export function disturb(run: Run, replica: Replica, by: string): void {
+  if (replica.share.kvCacheBytes !== null) return;
+  const model = run.state.models.get(replica.model);
+  decide(
+    run,
+    'replica.disturbed',
+    { model: replica.model, replica: replica.id },
+    `Memory changed beside it (${by}) while it measured what is free: it is started again.`,
+  );
+  stopNow(run, replica, 'start_failed');
+  if (!model) return;
+  model.disturbed += 1;
+  if (isWanted(model)) run.state.orphaned.add(model.name);
 }
 
 function sendStop(run: Run, replica: Replica, starting: boolean): void {
@@ -131,20 +172,25 @@ function remove(run: Run, replica: Replica): void {
   const { state } = run;
   forgetDeadlines(run, replica);
   leaveGateQueue(state, replica.id);
-  releaseGate(state, replica);
+  releaseGate(state, replica, run.now);
   if (replica.port !== null) state.ports.delete(replica.port);
   state.replicas.delete(replica.id);
   detach(run, replica);
+  if (replica.launchedAt !== null) {
+    shake(state, replica, run.now);
+    disturbNeighbours(run, replica);
+  }
+  forgetVanished(state);
   run.capacityChanged = true;
 }
 
 export function stopFailed(run: Run, replica: Replica, detail: string): void {
   if (replica.phase !== 'stopping') return;
   moveTo(replica, 'zombie');
-  releaseGate(run.state, replica);
-  for (const id of replica.reservations.keys()) {
+  releaseGate(run.state, replica, run.now);
+  for (const [id, bytes] of replica.reservations) {
     const device = run.state.devices.get(id);
-    if (device) device.quarantine = `replica ${replica.id}: ${detail}`;
+    if (device) device.quarantine = `replica ${replica.id} with ${formatSize(bytes)} is not seen to be gone: ${detail}`;
   }
   decide(
     run,
