@@ -59,6 +59,19 @@ describe('the configuration in force', () => {
     expect(config && effectiveConfig(config)).toMatchObject({ limits: { max_in_flight: pool, http_pool_size: pool } });
   });
 
+  it('says how long the process may take to end: requests, then the engines that it stops, then itself', async () => {
+    const grace = async (yaml: string): Promise<unknown> => {
+      const { config } = await load(yaml);
+      return (config && effectiveConfig(config))?.['limits'];
+    };
+    const models = 'models: { a: { repo: a/b, max_model_len: 1, stop_timeout: 40s }, b: { url: "http://h:1" } }';
+    expect(await grace(models)).toMatchObject({ stop_grace_period: '75s' });
+    expect(await grace(`server: { on_shutdown: leave, shutdown_timeout: 10s }\n${models}`)).toMatchObject({
+      stop_grace_period: '15s',
+    });
+    expect(await grace('models: { b: { url: "http://h:1" } }')).toMatchObject({ stop_grace_period: '35s' });
+  });
+
   it('[item 20] shows no secret', async () => {
     const { config } = await load(EVERYTHING, { env: { GATEWAY_API_KEYS: 'hidden-7', GATEWAY_ADMIN_KEY: 'hidden-8' } });
     const effective = config && effectiveConfig(config);
@@ -83,7 +96,7 @@ describe('the configuration in force', () => {
     const { source: _source, admin_key: _admin, ...sections } = first ?? {};
     const limits = Object.fromEntries(
       Object.entries(sections['limits'] ?? {}).filter(
-        ([name]) => name !== 'max_in_flight' && name !== 'http_pool_size',
+        ([name]) => !['max_in_flight', 'http_pool_size', 'stop_grace_period'].includes(name),
       ),
     );
     const again = await load(stringify({ ...sections, limits }));

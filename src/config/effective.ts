@@ -3,7 +3,7 @@ import type { Config, ConfigProblem, Keepalive, ModelConfig, Timeouts } from './
 import type { LoadResult } from './load.ts';
 import { listenText } from './schema/address-reader.ts';
 import { exactSize } from './schema/spelling.ts';
-import { formatDuration } from '../units.ts';
+import { formatDuration, SECOND, type Milliseconds } from '../units.ts';
 
 export const REDACTED = '***';
 
@@ -130,12 +130,25 @@ function effectiveLimits(config: Config): Json {
     min_residency: formatDuration(limits.minResidency),
     drain_timeout: formatDuration(limits.drainTimeout),
     max_buffered_bytes: exactSize(limits.maxBufferedBytes),
+    stop_grace_period: formatDuration(stopGracePeriod(config)),
   };
 }
 
 /** Leases over all models: `max_concurrent` × `max_models_concurrent`. */
 export const maxInFlight = ({ limits }: Pick<Config, 'limits'>): number =>
   limits.maxConcurrent * limits.maxModelsConcurrent;
+
+/** Closing listeners, writing state, ending the process. */
+const CLOSING = 5 * SECOND;
+
+/**
+ * The longest that the process may need from SIGTERM to its end: running requests first, then the engines that it stops.
+ * Whoever ends it earlier (`stop_grace_period` of Compose, `TimeoutStopSec` of systemd) cuts requests and leaves engines.
+ */
+export function stopGracePeriod({ server, models }: Pick<Config, 'server' | 'models'>): Milliseconds {
+  const stops = server.onShutdown === 'leave' ? [] : [...models.values()].filter(({ driver }) => driver !== 'external');
+  return server.shutdownTimeout + Math.max(0, ...stops.map(({ stopTimeout }) => stopTimeout)) + CLOSING;
+}
 
 const snake = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 

@@ -56,6 +56,7 @@ export const OTHER_VARIABLES: Readonly<Record<string, string>> = {
   GATEWAY_ADMIN_KEY: 'Key of the control plane: plain, file:PATH or sha256:HEX.',
   GATEWAY_URL: 'Address of the gateway that the command line talks to.',
   ALLOWED_MODELS_JSON: 'Models as {"name": "org/repo"}, used when there is no file.',
+  MEMORY_FOOTPRINT_FILE: 'Footprints that the original learned; read once, while server.state_dir has none.',
   VLLM_ENFORCE_EAGER: 'true = pass --enforce-eager to every engine.',
   VLLM_NO_CUDAGRAPH: 'true = pass --enforce-eager to every engine.',
 };
@@ -64,7 +65,6 @@ export const OTHER_VARIABLES: Readonly<Record<string, string>> = {
 export const RETIRED: Readonly<Record<string, string>> = {
   VLLM_SWAP_SPACE: 'vLLM dropped --swap-space; an engine that still has it takes it through extra_args',
   GATEWAY_REQUEST_STALE_FACTOR: 'running requests are counted exactly, so there are no stale ones to write off',
-  MEMORY_FOOTPRINT_FILE: 'learned footprints are kept in server.state_dir (GATEWAY_STATE_DIR)',
 };
 
 /** A Kubernetes service called "gateway" sets these for every pod beside it. */

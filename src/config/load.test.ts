@@ -215,12 +215,11 @@ describe('the environment', () => {
 
   it('says why a variable of the original sets nothing any more, once each', async () => {
     const { lines } = await load(MODEL, {
-      env: { VLLM_SWAP_SPACE: '4', GATEWAY_REQUEST_STALE_FACTOR: '2', MEMORY_FOOTPRINT_FILE: '/app/data/f.json' },
+      env: { VLLM_SWAP_SPACE: '4', GATEWAY_REQUEST_STALE_FACTOR: '2' },
     });
     expect(lines).toEqual([
       'warning environment: VLLM_SWAP_SPACE: has no effect any more: vLLM dropped --swap-space; an engine that still has it takes it through extra_args; remove it',
       'warning environment: GATEWAY_REQUEST_STALE_FACTOR: has no effect any more: running requests are counted exactly, so there are no stale ones to write off; remove it',
-      'warning environment: MEMORY_FOOTPRINT_FILE: has no effect any more: learned footprints are kept in server.state_dir (GATEWAY_STATE_DIR); remove it',
     ]);
   });
 

@@ -24,6 +24,11 @@ function canonical(argument: string): string {
   return long.startsWith('--no-') ? `--${long.slice('--no-'.length)}` : long;
 }
 
+/** Long name of the flag that an argument is, as far as it is written out; null when it is a value. */
+export function longFlag(argument: string): string | null {
+  return isFlag(argument) ? canonical(argument) : null;
+}
+
 /** Written in full, or as a beginning that argparse completes. */
 function means(written: string, flag: string): boolean {
   return written === flag || (written.length > 3 && written.startsWith('--') && flag.startsWith(written));

@@ -63,7 +63,6 @@ describe("the original's files", () => {
     expect(problems.filter(({ severity }) => severity === 'warning').map(({ path }) => path)).toEqual([
       'VLLM_SWAP_SPACE',
       'GATEWAY_REQUEST_STALE_FACTOR',
-      'MEMORY_FOOTPRINT_FILE',
     ]);
     expect(config?.limits).toMatchObject({
       maxQueueSize: 120,
@@ -82,10 +81,10 @@ describe("the original's files", () => {
     expect(config?.drivers.docker).toMatchObject({
       network: 'inference_net',
       image: 'vllm/vllm-openai:v0.16.0',
-      container_prefix: 'worker',
-      gateway_container: 'gateway_one',
-      cache_dir: '/srv/models/hf-cache',
-      temp_dir: '/srv/scratch',
+      containerPrefix: 'worker',
+      gatewayContainer: 'gateway_one',
+      cacheDir: '/srv/models/hf-cache',
+      tempDir: '/srv/scratch',
       port: 8000,
     });
     expect(config?.models.get('coder-short')).toMatchObject({

@@ -11,6 +11,7 @@ export function checkModels(input: CheckInput): void {
     checkTimes(input, model);
     // Nobody knows what kind of model was meant: the rest would only be guesses.
     if (kindIsBroken(input, model)) continue;
+    checkKind(input, model);
     checkRepo(input, model);
     checkArguments(input, model);
     checkLength(input, model);
@@ -59,6 +60,19 @@ function checkArguments(input: CheckInput, model: ModelConfig): void {
   }
 }
 
+/** Only the docker driver runs vLLM by itself; whatever else is to run in a container has a command line nobody knows. */
+function checkKind(input: CheckInput, model: ModelConfig): void {
+  if (model.driver !== 'docker' || model.engine === 'vllm') return;
+  complain(
+    input,
+    'error',
+    model.name,
+    ['engine'],
+    'conflict',
+    'is openai-compatible, but the docker driver runs vllm only; allowed: driver: process with command, url of a server that is there, or engine: vllm',
+  );
+}
+
 function checkSharing(input: CheckInput, model: ModelConfig): void {
   if (model.colocate && model.tensorParallelSize > 1) {
     complain(
@@ -100,23 +114,22 @@ function checkSharing(input: CheckInput, model: ModelConfig): void {
   }
 }
 
-/** Without a bound on the context nobody knows how much KV cache a model takes. */
+/** Without a bound on the context the whole of it is reserved, and where nobody knows it, the model is measured alone. */
 function checkLength(input: CheckInput, model: ModelConfig): void {
   const { devices, memory } = input.config;
   const counts = takesMemory(model) && model.engine === 'vllm' && devices.probe !== 'none';
   if (memory.placementMode !== 'budget' || !counts || model.maxModelLen > 0 || model.memory !== null) return;
-  const bytes = listsDevices(input)
-    ? Math.max(0, ...devices.list.map((device) => device.memory)) * devices.budgetFraction
-    : 0;
-  const cost =
-    bytes > 0 ? `the whole budget of a device, ${formatSize(Math.floor(bytes))}` : 'the whole budget of a device';
+  const share = Math.min(model.gpuMemoryUtilization, devices.budgetFraction);
+  const largest = listsDevices(input) ? Math.max(0, ...devices.list.map((device) => device.memory)) : 0;
+  const cost = largest > 0 ? `, ${formatSize(Math.floor(largest * share))}` : '';
+  const sequences = model.kvReservationSeqs ?? model.maxNumSeqs;
   complain(
     input,
     'warning',
     model.name,
     ['max_model_len'],
     'unbounded_length',
-    `0 means the native length of the model, which reserves ${cost}, so that no other model fits beside it; set max_model_len, or memory`,
+    `0 means the native length of the model: KV cache for ${sequences} ${sequences === 1 ? 'request' : 'requests'} of it is reserved, at most ${share} of a device${cost}, so that hardly another model fits beside it; set max_model_len, or memory`,
   );
 }
 
