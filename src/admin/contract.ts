@@ -82,7 +82,7 @@ const deviceStatus = z.object({
   budget_mib: mib,
   /** Replica ids. */
   residents: z.array(z.string()),
-  state: z.enum(['free', 'busy', 'quarantined']),
+  state: z.enum(['free', 'busy', 'quarantined', 'stale']),
   /** When a probe last read it; null = its size is declared. */
   observed_at: moment.nullable(),
 });

@@ -4,6 +4,7 @@ import { dispatch, syncGrantable } from '../admission/dispatch.ts';
 import { SECOND, type Bytes, type Milliseconds } from '../../units.ts';
 import type { StartMilestone } from '../events.ts';
 import type { LaunchShare } from '../launch.ts';
+import type { Plan } from '../memory/plan.ts';
 import { decide, refOf, type Run } from '../run.ts';
 import type { Endpoint, FleetState, Model, Replica } from '../state.ts';
 import { endRest, isBackingOff, recordFailure } from './backoff.ts';
@@ -45,14 +46,7 @@ function freshId(run: Run, model: Model): string {
   }
 }
 
-/** What a plan gives it. */
-export interface Allotment {
-  readonly reservations: ReadonlyMap<string, Bytes>;
-  readonly peaks?: ReadonlyMap<string, Bytes>;
-  readonly share?: LaunchShare;
-}
-
-export function replicaFor(run: Run, model: Model, allotment: Allotment): Replica {
+export function replicaFor(run: Run, model: Model, plan: Extract<Plan, { kind: 'fits' }>): Replica {
   model.generation += 1;
   const { settings } = model;
   return {
@@ -64,9 +58,9 @@ export function replicaFor(run: Run, model: Model, allotment: Allotment): Replic
     specHash: settings.specHash,
     configVersion: run.state.settings.version,
     stopTimeout: settings.stopTimeout,
-    reservations: allotment.reservations,
-    peaks: allotment.peaks ?? allotment.reservations,
-    share: allotment.share ?? NO_SHARE,
+    reservations: plan.reservations,
+    peaks: plan.peaks,
+    share: plan.share,
     adopted: false,
   };
 }
