@@ -18,13 +18,13 @@ const places = (it: Plan): string[] => (it.kind === 'fits' ? [...it.reservations
 const victims = (it: Plan): string[] => (it.kind === 'fits' ? it.victims.toSorted() : []);
 
 describe('placement, in the cases of the original', () => {
-  it('1, 33: what fits beside others takes nobody away', () => {
+  it('1, 33: what fits beside others takes nobody away [items 102, 146]', () => {
     const state = fleetOf([device('gpu-0', 21_600)], [modelOn('a', 10_000, ONE), modelOn('new', 10_000, ONE)]);
     addResident(state, { model: 'a', on: { 'gpu-0': 10_000 } });
     expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
   });
 
-  it('3, 12: what is always on or pinned never leaves', () => {
+  it('3, 12: what is always on or pinned never leaves [items 104, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 20_000, ONE), modelOn('new', 8_000, ONE)]);
     addResident(state, { model: 'a', on: { 'gpu-0': 20_000 } });
     const model = state.models.get('a');
@@ -34,13 +34,13 @@ describe('placement, in the cases of the original', () => {
     expect(it.kind === 'impossible' && it.shortage.holders[0]?.why).toBe('pinned');
   });
 
-  it('4: what has requests in flight never leaves for an idle plan', () => {
+  it('4: what has requests in flight never leaves for an idle plan [items 104, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 20_000, ONE), modelOn('new', 8_000, ONE)]);
     addResident(state, { model: 'a', on: { 'gpu-0': 20_000 }, leases: 1 });
     expect(plan(state)).toMatchObject({ kind: 'wait', retryAt: null });
   });
 
-  it('5: a young one that is alone leaves after a second of rest, and the plan says when', () => {
+  it('5: a young one that is alone leaves after a second of rest, and the plan says when [items 105, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 20_000, ONE), modelOn('new', 8_000, ONE)]);
     const young = addResident(state, {
       model: 'a',
@@ -53,7 +53,7 @@ describe('placement, in the cases of the original', () => {
     expect(victims(plan(state))).toEqual(['a']);
   });
 
-  it('8, 32: the bytes of others and of reservations are not there to give', () => {
+  it('8, 32: the bytes of others and of reservations are not there to give [items 100, 101, 102, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 20_000, ONE), modelOn('new', 4_000, ONE)]);
     addResident(state, { model: 'a', on: { 'gpu-0': 20_000 }, phase: 'reserved' });
     expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
@@ -62,7 +62,7 @@ describe('placement, in the cases of the original', () => {
     expect(plan(state).kind).toBe('wait');
   });
 
-  it('9: a direct fit goes where most is free', () => {
+  it('9: a direct fit goes where most is free [items 103, 146]', () => {
     const state = fleetOf(
       [device('gpu-0', CARD), device('gpu-1', CARD)],
       [modelOn('a', 8_000, TWO), modelOn('new', 8_000, TWO)],
@@ -71,14 +71,14 @@ describe('placement, in the cases of the original', () => {
     expect(places(plan(state))).toEqual(['gpu-1']);
   });
 
-  it('10: a small device that others use is left out', () => {
+  it('10: a small device that others use is left out [items 100, 146]', () => {
     const state = fleetOf([device('gpu-0', 6_000), device('gpu-1', CARD)], [modelOn('new', 8_000, TWO)]);
     const known = state.devices.get('gpu-1');
     if (known) known.foreignBytes = 15_000;
     expect(places(plan(state))).toEqual(['gpu-1']);
   });
 
-  it('11, 34: a full budget takes the least recently used away', () => {
+  it('11, 34: a full budget takes the least recently used away [items 104, 146]', () => {
     const state = fleetOf(
       [device('gpu-0', CARD)],
       [modelOn('a', 12_000, ONE), modelOn('b', 12_000, ONE), modelOn('new', 8_000, ONE)],
@@ -88,7 +88,7 @@ describe('placement, in the cases of the original', () => {
     expect(victims(plan(state))).toEqual(['b']);
   });
 
-  it('13: one victim of 24000 goes before two of 12000', () => {
+  it('13: one victim of 24000 goes before two of 12000 [items 104, 146]', () => {
     const names = ['big', 'one', 'two'];
     const state = fleetOf(
       [device('gpu-0', CARD), device('gpu-1', CARD)],
@@ -100,12 +100,12 @@ describe('placement, in the cases of the original', () => {
     expect(plan(state)).toMatchObject({ kind: 'fits', victims: ['big'] });
   });
 
-  it('35: what is larger than every budget is refused for ever, whoever is there', () => {
+  it('35: what is larger than every budget is refused for ever, whoever is there [items 106, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('new', 24_001, ONE)]);
     expect(plan(state)).toMatchObject({ kind: 'impossible', never: true });
   });
 
-  it('29: without a declared size each device is asked for its own whole budget', () => {
+  it('29: without a declared size each device is asked for its own whole budget [item 146]', () => {
     const state = fleetOf([device('gpu-0', 8_000), device('gpu-1', CARD)], [modelOn('new', null, TWO)]);
     const it = plan(state);
     expect(it.kind === 'fits' && [...it.reservations]).toEqual([['gpu-0', 8_000]]);
@@ -116,13 +116,13 @@ describe('groups of devices, in the cases of the original', () => {
   const pair = (first: number, second: number, memory = 4_000): FleetState =>
     fleetOf([device('gpu-0', first), device('gpu-1', second)], [modelOn('new', memory, TWO, 2)]);
 
-  it('14, 18: equal or nearly equal devices make a group, others never do', () => {
+  it('14, 18: equal or nearly equal devices make a group, others never do [items 108, 146]', () => {
     expect(plan(pair(24_000, 24_000)).kind).toBe('fits');
     expect(plan(pair(24_000, 23_500)).kind).toBe('fits');
     expect(plan(pair(24_000, 6_000))).toMatchObject({ kind: 'impossible', never: true });
   });
 
-  it('16: a group of one is chosen like a single device', () => {
+  it('16: a group of one is chosen like a single device [items 103, 146]', () => {
     const state = fleetOf(
       [device('gpu-0', CARD), device('gpu-1', CARD)],
       [modelOn('a', 8_000, TWO), modelOn('new', 8_000, TWO, 1)],
@@ -131,7 +131,7 @@ describe('groups of devices, in the cases of the original', () => {
     expect(places(plan(state))).toEqual(['gpu-1']);
   });
 
-  it('17: a group of two takes the two with most free', () => {
+  it('17: a group of two takes the two with most free [items 103, 108, 146]', () => {
     const three = ['gpu-0', 'gpu-1', 'gpu-2'];
     const state = fleetOf(
       three.map((id) => device(id, CARD)),
@@ -141,12 +141,12 @@ describe('groups of devices, in the cases of the original', () => {
     expect(places(plan(state))).toEqual(['gpu-0', 'gpu-2']);
   });
 
-  it('19: one device is not enough for two', () => {
+  it('19: one device is not enough for two [items 108, 146]', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('new', 4_000, ONE, 2)]);
     expect(plan(state)).toMatchObject({ kind: 'impossible', never: true });
   });
 
-  it('20: victims on both devices leave, each named once', () => {
+  it('20: victims on both devices leave, each named once [items 108, 146]', () => {
     const state = fleetOf(
       [device('gpu-0', CARD), device('gpu-1', CARD)],
       [modelOn('wide', 12_000, TWO, 2), modelOn('a', 12_000, TWO), modelOn('new', 20_000, TWO, 2)],
