@@ -1,7 +1,7 @@
 /** The whole way from flags, file and environment to one frozen configuration, or to every reason why there is none. */
 import { resolveAuth } from './auth-settings.ts';
 import { runChecks } from './checks/run-checks.ts';
-import type { Config, ConfigProblem, ModelConfig } from './config.ts';
+import type { Config, ConfigProblem, DockerSettings, ModelConfig } from './config.ts';
 import { parseFile, type ParsedFile } from './document.ts';
 import {
   noteStrangers,
@@ -234,7 +234,6 @@ function globalSettings(
   const retry = resolveKeys(retryKeys, [written.retry], environment);
   const devices = resolveKeys(deviceKeys, [written.devices], environment);
   const memory = resolveKeys(memoryKeys, [written.memory], environment);
-  const docker = resolveKeys(dockerKeys, [written.drivers?.docker], environment);
   const process = resolveKeys(processKeys, [written.drivers?.process], environment);
   return {
     server: {
@@ -278,22 +277,27 @@ function globalSettings(
     },
     drivers: {
       default: written.drivers?.default ?? driverDefaultKey.fallback,
-      docker: {
-        socket: docker.socket,
-        network: docker.network,
-        image: docker.image,
-        gpus: docker.gpus,
-        reach: docker.reach,
-        port: docker.port,
-        containerPrefix: docker.container_prefix,
-        gatewayContainer: docker.gateway_container,
-        probeImage: docker.probe_image,
-        cacheDir: docker.cache_dir,
-        tempDir: docker.temp_dir,
-        libraryPath: docker.library_path,
-      },
+      docker: dockerSettings(written, environment),
       process: { command: process.command, portRange: process.port_range },
     },
+  };
+}
+
+function dockerSettings(written: WrittenFile, environment: EnvironmentValues): DockerSettings {
+  const docker = resolveKeys(dockerKeys, [written.drivers?.docker], environment);
+  return {
+    socket: docker.socket,
+    network: docker.network,
+    image: docker.image,
+    gpus: docker.gpus,
+    reach: docker.reach,
+    port: docker.port,
+    containerPrefix: docker.container_prefix,
+    gatewayContainer: docker.gateway_container,
+    probeImage: docker.probe_image,
+    cacheDir: docker.cache_dir,
+    tempDir: docker.temp_dir,
+    libraryPath: docker.library_path,
   };
 }
 

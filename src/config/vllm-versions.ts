@@ -3,11 +3,14 @@
  * ends vLLM's start, so a flag is passed only to a version that surely has it.
  */
 
-/** Comparable: `0.16.3` = 16_003. */
+/** Comparable: three numbers in one. */
 export type VllmVersion = number;
 
+/** No part of a version reaches it. */
+const PART = 1000;
+
 export const versionNumber = (major: number, minor: number, patch = 0): VllmVersion =>
-  major * 1_000_000 + minor * 1_000 + patch;
+  (major * PART + minor) * PART + patch;
 
 /** The newest release that the table below was checked against; what cannot be told is taken for it. */
 export const NEWEST_VLLM: VllmVersion = versionNumber(0, 32);
@@ -15,7 +18,8 @@ export const NEWEST_VLLM: VllmVersion = versionNumber(0, 32);
 const OLDEST_VLLM: VllmVersion = versionNumber(0, 8);
 
 export function versionText(version: VllmVersion): string {
-  const [major, minor, patch] = [Math.floor(version / 1_000_000), Math.floor(version / 1_000) % 1_000, version % 1_000];
+  const release = Math.floor(version / PART);
+  const [major, minor, patch] = [Math.floor(release / PART), release % PART, version % PART];
   return patch === 0 ? `${major}.${minor}` : `${major}.${minor}.${patch}`;
 }
 
