@@ -284,7 +284,7 @@ function globalSettings(
 }
 
 function dockerSettings(written: WrittenFile, environment: EnvironmentValues): DockerSettings {
-  const docker = resolveKeys(dockerKeys, [written.drivers?.docker], environment);
+  const { library_path: libraryPath, ...docker } = resolveKeys(dockerKeys, [written.drivers?.docker], environment);
   return {
     socket: docker.socket,
     network: docker.network,
@@ -297,7 +297,7 @@ function dockerSettings(written: WrittenFile, environment: EnvironmentValues): D
     probeImage: docker.probe_image,
     cacheDir: docker.cache_dir,
     tempDir: docker.temp_dir,
-    libraryPath: docker.library_path,
+    libraryPath,
   };
 }
 
