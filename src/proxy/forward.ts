@@ -120,9 +120,9 @@ export class Forward implements UpstreamListener {
     if (!this.over && ++this.interims > MAX_INTERIM) this.refuse('The engine sent too many interim answers.');
   }
 
-  head(status: number, raw: readonly Buffer[]): boolean {
+  head(status: number, fields: readonly string[]): boolean {
     if (this.over) return true;
-    const head = readHead(status, raw);
+    const head = readHead(status, fields);
     this.lease.touch();
     if (status === 401) this.refuse('The engine did not accept the gateway as its client.');
     else if ((status >= 300 && status < 400) || status > 599) this.refuse(`The engine answered with status ${status}.`);

@@ -41,7 +41,7 @@ export interface UpstreamHead {
   readonly headers: readonly string[];
 }
 
-export function readHead(status: number, raw: readonly Buffer[]): UpstreamHead {
+export function readHead(status: number, fields: readonly string[]): UpstreamHead {
   const headers: string[] = [];
   let contentType = '';
   let contentLength: number | null = null;
@@ -50,9 +50,9 @@ export function readHead(status: number, raw: readonly Buffer[]): UpstreamHead {
   let connection: string | undefined;
   let retryAfter: string | undefined;
   let retryAfterMs: string | undefined;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = (raw[index] as Buffer).toString('latin1').toLowerCase();
-    const value = (raw[index + 1] as Buffer).toString('latin1');
+  for (let index = 0; index + 1 < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    const value = fields[index + 1] as string;
     if (name === 'content-type') contentType = value.toLowerCase();
     else if (name === 'content-length') contentLength = Number(value);
     else if (name === 'transfer-encoding') chunked = true;

@@ -28,8 +28,8 @@ export interface UpstreamFailure {
 export interface UpstreamListener {
   sent(reused: boolean): void;
   interim(status: number): void;
-  /** False pauses, as in data(). */
-  head(status: number, raw: readonly Buffer[]): boolean;
+  /** Name, value, name, value … as written. False pauses, as in data(). */
+  head(status: number, fields: readonly string[]): boolean;
   /** False: no more until resume(). */
   data(chunk: Buffer): boolean;
   end(): void;

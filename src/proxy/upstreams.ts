@@ -2,8 +2,10 @@
 import type { Upstream, UpstreamPools } from '../controller/gate.ts';
 import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
-import { Connection } from './connection.ts';
+import { EngineConnection } from './engine-connection.ts';
+import { ExternalConnection } from './external-connection.ts';
 import type { UpstreamCall, UpstreamClient, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
 
 export interface ConnectionCounts {
   readonly model: string;
@@ -68,9 +70,9 @@ class ReplicaConnections implements UpstreamClient {
   private readonly clock: Clock;
   private readonly onOpened: () => void;
   /** The one used last is last: it is taken first, so that the others grow old and close. */
-  private readonly free: Connection[] = [];
+  private readonly free: UpstreamConnection[] = [];
   /** Idle or with a request; one whose request was cancelled counts until it is closed. */
-  private readonly all = new Set<Connection>();
+  private readonly all = new Set<UpstreamConnection>();
   private retired = false;
 
   constructor(upstream: Upstream, model: string, clock: Clock, onOpened: () => void) {
@@ -105,7 +107,7 @@ class ReplicaConnections implements UpstreamClient {
     for (const connection of [...this.all]) connection.close();
   }
 
-  private takeFree(): Connection | undefined {
+  private takeFree(): UpstreamConnection | undefined {
     const now = this.clock.monotonic();
     for (;;) {
       const connection = this.free.pop();
@@ -117,13 +119,14 @@ class ReplicaConnections implements UpstreamClient {
     }
   }
 
-  private open(): Connection | null {
+  private open(): UpstreamConnection | null {
     if (this.all.size >= this.upstream.connections) {
       const oldest = this.free.shift();
       if (oldest === undefined) return null;
       oldest.close();
     }
-    const connection = new Connection({
+    const Kind = this.upstream.external ? ExternalConnection : EngineConnection;
+    const connection = new Kind({
       clock: this.clock,
       origin: this.upstream.origin,
       connectTimeout: this.connectTimeout,
@@ -136,7 +139,7 @@ class ReplicaConnections implements UpstreamClient {
     return connection;
   }
 
-  private readonly freed = (connection: Connection): void => {
+  private readonly freed = (connection: UpstreamConnection): void => {
     if (this.retired || this.upstream.idleLimit <= 0) {
       connection.close();
       return;
@@ -145,7 +148,7 @@ class ReplicaConnections implements UpstreamClient {
     this.free.push(connection);
   };
 
-  private readonly gone = (connection: Connection): void => {
+  private readonly gone = (connection: UpstreamConnection): void => {
     this.all.delete(connection);
     const at = this.free.indexOf(connection);
     if (at !== -1) this.free.splice(at, 1);

@@ -1,27 +1,14 @@
-/** One socket to an engine: an undici client that carries one request at a time and tells what it did. */
+/** One socket to a server that others run: an undici client that carries one request at a time and tells what it did. */
 import { Client } from 'undici';
 import type { Dispatcher } from 'undici';
-import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
+import type { ConnectionOptions, UpstreamConnection } from './upstream-connection.ts';
 
 const CLOSED = 'closed by the gateway';
 
-export interface ConnectionOptions {
-  readonly clock: Clock;
-  readonly origin: string;
-  readonly connectTimeout: Milliseconds;
-  /** The socket closes itself after this much idleness. */
-  readonly idleLimit: Milliseconds;
-  readonly opened: () => void;
-  /** An answer is complete: the connection may serve again. */
-  readonly freed: (connection: Connection) => void;
-  /** It carries no request and never will again. */
-  readonly gone: (connection: Connection) => void;
-}
-
-export class Connection {
+export class ExternalConnection implements UpstreamConnection {
   /** Requests served on the present socket. */
   served = 0;
   /** Monotonic; when it became idle. */
@@ -127,7 +114,7 @@ const NOT_CONNECTED = 'NOT_CONNECTED';
 
 /** undici's callbacks, as our own; one per request. */
 class Call implements UpstreamCall, Dispatcher.DispatchHandler {
-  private readonly connection: Connection;
+  private readonly connection: ExternalConnection;
   private readonly listener: UpstreamListener;
   private over = false;
   private wasSent = false;
@@ -136,7 +123,7 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   private headSeen = false;
   private resumeReading: (() => void) | null = null;
 
-  constructor(connection: Connection, listener: UpstreamListener) {
+  constructor(connection: ExternalConnection, listener: UpstreamListener) {
     this.connection = connection;
     this.listener = listener;
   }
@@ -173,7 +160,10 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
     }
     this.headSeen = true;
     this.resumeReading = resume;
-    return this.listener.head(status, raw);
+    return this.listener.head(
+      status,
+      raw.map((text) => text.toString('latin1')),
+    );
   }
 
   onData(chunk: Buffer): boolean {

@@ -1,0 +1,26 @@
+/** One socket to an engine, which carries one request at a time. */
+import type { Clock } from '../platform/platform.ts';
+import type { Milliseconds } from '../units.ts';
+import type { UpstreamCall, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
+
+export interface ConnectionOptions {
+  readonly clock: Clock;
+  readonly origin: string;
+  readonly connectTimeout: Milliseconds;
+  /** The socket closes itself after this much idleness. */
+  readonly idleLimit: Milliseconds;
+  readonly opened: () => void;
+  /** An answer is complete: the connection may serve again. */
+  readonly freed: (connection: UpstreamConnection) => void;
+  /** It carries no request and never will again. */
+  readonly gone: (connection: UpstreamConnection) => void;
+}
+
+export interface UpstreamConnection {
+  /** Monotonic; when it became idle. */
+  idleSince: Milliseconds;
+  readonly connectTimeout: Milliseconds;
+  send(request: UpstreamRequest, listener: UpstreamListener): UpstreamCall;
+  /** Closes the socket now; a running call hears of it. */
+  close(): void;
+}
