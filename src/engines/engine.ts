@@ -144,10 +144,16 @@ export function deviceUuids(devices: LaunchContext['devices']): readonly string[
   return uuids.length === 0 || uuids.length < devices.length ? null : uuids;
 }
 
-/** How a process is told its devices. In a container it sees only its own, and CUDA's names for them begin anew. */
+/**
+ * How an engine is told its devices. In a container CUDA's names begin anew, so none are given; the other variable is read by
+ * the container runtime of the machine where devices are not asked for in any other way.
+ */
 export function deviceEnvironment(context: LaunchContext): Readonly<Record<string, string>> {
-  const uuids = context.image === null ? deviceUuids(context.devices) : null;
-  return uuids === null ? {} : { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: uuids.join(',') };
+  const uuids = deviceUuids(context.devices)?.join(',');
+  if (uuids === undefined) return {};
+  return context.image === null
+    ? { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: uuids }
+    : { NVIDIA_VISIBLE_DEVICES: uuids };
 }
 
 /** What a container is made from; null for drivers without one. */

@@ -3,7 +3,7 @@
  * and nothing else. Its argument is one JSON object, so nothing of a configuration is ever read as code.
  *
  * Ends with 0 when the files are there, or when it is not the one to fetch them; else its last line says why. Prints
- * `Fetching N files:  P%|` whenever more bytes have come, and is silent while none do.
+ * `Downloading N files:  P%|` whenever more bytes have come, and is silent while none do.
  */
 export const FETCH_PROGRAM = String.raw`
 import sys
@@ -87,7 +87,7 @@ def held(root):
 
 def show(count, done, total):
     percent = 100 if total <= 0 else min(99, int(100 * done / total))
-    say("Fetching %d files: %3d%%| %.2fG/%.2fG" % (count, percent, done / 1e9, total / 1e9))
+    say("Downloading %d files: %3d%%| %.2fG/%.2fG" % (count, percent, done / 1e9, total / 1e9))
 
 
 def watch(root, count, before, start, total, ended):
@@ -125,7 +125,7 @@ def main():
     # By the name that was asked for: the engine looks it up by the same one.
     snapshot_download(repo, revision=revision, cache_dir=folder, allow_patterns=[glob.escape(name) for name in sorted(chosen)])
     ended.set()
-    say("Fetching %d files: 100%%| %.2fG/%.2fG" % (len(chosen), total / 1e9, total / 1e9))
+    say("Downloading %d files: 100%%| %.2fG/%.2fG" % (len(chosen), total / 1e9, total / 1e9))
 
 
 def unreachable(error):

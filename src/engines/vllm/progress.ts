@@ -20,6 +20,7 @@ const MARKERS: readonly Marker[] = [
   { phase: 'load', holds: 'checkpoint shards:', pattern: /checkpoint shards:\s+(\d+)% /, percent: true },
   { phase: 'graphs', holds: 'Capturing CUDA graph', pattern: /^Capturing CUDA graph[^:]*:\s+(\d+)%/, percent: true },
   { phase: 'download', holds: 'Fetching ', pattern: /^Fetching \d+ files:\s+(\d+)%/, percent: true },
+  { phase: 'download', holds: 'Downloading ', pattern: /^Downloading \d+ files:\s+(\d+)%/, percent: true },
   { phase: 'download', holds: '%|', pattern: /^\S+\.(?:safetensors|bin|gguf|pt)\S*:\s+(\d+)%\|/, percent: true },
   { phase: 'config', holds: 'non-default args', pattern: /^non-default args: / },
   { phase: 'config', holds: 'Resolved architecture', pattern: /^Resolved architecture/ },

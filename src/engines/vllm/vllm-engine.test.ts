@@ -151,6 +151,7 @@ describe('launch of vLLM', () => {
     );
     expect(spec.deviceUuids).toEqual(['GPU-a', 'GPU-b']);
     expect(spec.env).not.toHaveProperty('CUDA_VISIBLE_DEVICES');
+    expect(spec.env).toMatchObject({ NVIDIA_VISIBLE_DEVICES: 'GPU-a,GPU-b' });
     expect(spec.container).toEqual({
       image: 'vllm/vllm-openai:v0.16.0',
       volumes: ['/srv/models:/models:ro'],
