@@ -28,7 +28,7 @@ function giveUpRoot(mounts) {
     tryTo('open the way to it', () => chmodSync(ROOT_HOME, 0o711));
   tryTo('take over the state', () => {
     const folder = process.env.GATEWAY_STATE_DIR || '/app/data';
-    const { changed, left } = takeOver(folder, USER);
+    const { changed, left } = takeOver(folder, USER, mounts);
     if (changed > 0) say(`${folder}: ${changed} ${changed === 1 ? 'entry' : 'entries'} given to user ${USER.uid}`);
     if (left.length > 0) say(`${folder}: left as they are: ${left.slice(0, 10).join(', ')}`);
   });

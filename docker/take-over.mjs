@@ -23,15 +23,16 @@ const OPEN_FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOF
 
 /**
  * Changes the owner of the folder and of what is in it, where it is another one. Nothing outside can be reached: every name
- * is looked up in a folder that is held open, links are not followed, other file systems are not entered, and a file that
+ * is looked up in a folder that is held open, links are not followed, what is mounted below is not entered, and a file that
  * has a second name somewhere is left alone.
  *
  * @param {string} folder made when it is not there
  * @param {{ uid: number, gid: number }} owner
+ * @param {readonly string[]} mounts mount points of this container
  * @returns {{ changed: number, left: string[] }} `left`: what was left alone, and why
  * @throws {Error} with a sentence for people when this is no folder to take over
  */
-export function takeOver(folder, owner) {
+export function takeOver(folder, owner, mounts) {
   const path = resolve(folder);
   if (SYSTEM.test(path)) throw new Error(`${path} is a folder of the system; name one that the gateway has to itself`);
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -40,8 +41,7 @@ export function takeOver(folder, owner) {
     // A link on the way there would have led somewhere else.
     const reached = readlinkSync(`/proc/self/fd/${descriptor}`);
     if (reached !== path) throw new Error(`${path} leads to ${reached}; name the folder itself`);
-    const { dev } = fstatSync(descriptor);
-    const walk = { owner, dev, entries: 0, changed: 0, left: [] };
+    const walk = { owner, mounts: new Set(mounts), entries: 0, changed: 0, left: [] };
     walkFolder(descriptor, path, 0, walk, () => undefined);
     if (walk.entries > MOST_ENTRIES) {
       throw new Error(`${path} holds more than ${MOST_ENTRIES} files; name a folder that the gateway has to itself`);
@@ -82,7 +82,7 @@ function walkFolder(descriptor, shown, depth, walk, visit) {
     const at = `/proc/self/fd/${descriptor}/${name}`;
     const stats = lstatSync(at, { throwIfNoEntry: false });
     if (stats === undefined) continue;
-    if (stats.dev !== walk.dev) walk.left.push(`${shown}/${name} (another file system)`);
+    if (walk.mounts.has(`${shown}/${name}`)) walk.left.push(`${shown}/${name} (mounted there)`);
     else if (stats.isDirectory()) walkInto(at, `${shown}/${name}`, depth, walk, visit);
     else visit(at, `${shown}/${name}`, stats, walk);
   }
@@ -101,7 +101,7 @@ function walkInto(at, shown, depth, walk, visit) {
   try {
     walkFolder(inner, shown, depth + 1, walk, visit);
     const stats = fstatSync(inner);
-    if (visit === changeOwner && stats.dev === walk.dev && stats.uid !== walk.owner.uid) {
+    if (visit === changeOwner && stats.uid !== walk.owner.uid) {
       fchownSync(inner, walk.owner.uid, walk.owner.gid);
       walk.changed += 1;
     }
