@@ -2,7 +2,7 @@
 import type { Config } from './config/config.ts';
 import type { DeviceSettings } from './core/settings.ts';
 import type { DeviceReading, ProbeReading } from './probes/probe.ts';
-import { GIB, MIB } from './units.ts';
+import { formatSize, GIB, MIB } from './units.ts';
 
 /** Stands for all GPUs of a model while they cannot be read. */
 export const UNREAD_DEVICE = 'gpus';
@@ -71,22 +71,27 @@ export function isNamed(name: string, { id, uuid }: { readonly id: string; reado
   return name === id || name === uuid;
 }
 
-export interface MissingDevice {
-  readonly device: string;
-  /** Who names it, as in the configuration. */
-  readonly namedBy: string;
+/** Pools, or models, say which GPUs they want: there are some. */
+export function namesDevices(config: Config): boolean {
+  if (config.devices.probe === 'none') return false;
+  return config.pools.size > 0 || [...config.models.values()].some(({ devices }) => devices !== null);
 }
 
-/** Devices that pools and models name and the machine has not got. */
-export function missingDevices(config: Config, reading: ProbeReading): readonly MissingDevice[] {
-  const missing: MissingDevice[] = [];
+/** Devices that pools and models name and the machine has not got, in words; null = none. */
+export function missingDevices(config: Config, reading: ProbeReading): string | null {
+  const missing = new Set<string>();
   const look = (device: string, namedBy: string): void => {
-    if (!reading.devices.some((seen) => isNamed(device, seen))) missing.push({ device, namedBy });
+    if (!reading.devices.some((seen) => isNamed(device, seen))) missing.add(`${device} (${namedBy})`);
   };
   for (const [pool, members] of config.pools) for (const member of members) look(member, `pool '${pool}'`);
   for (const model of config.models.values()) {
     if (model.driver === 'external') continue;
-    for (const device of model.devices ?? []) look(device, `model '${model.name}'`);
+    for (const device of model.devices ?? []) look(device, `devices of model '${model.name}', or GATEWAY_GPU_UUID`);
   }
-  return missing;
+  if (missing.size === 0) return null;
+  const visible = reading.devices.map(({ id, uuid, name, totalBytes }) => {
+    const names = uuid === null || uuid === id ? id : `${id} = ${uuid}`;
+    return `${names} (${name ?? 'device'}, ${formatSize(totalBytes)})`;
+  });
+  return `This machine has no such GPU: ${[...missing].join(', ')}. It has: ${visible.join(', ') || 'none'}.`;
 }

@@ -13,6 +13,9 @@ export type { Sha256 } from './launch-identity.ts';
 /** What vLLM takes on data-centre GPUs when nobody says otherwise: the larger of its usual defaults. */
 const BATCHED_TOKENS = 8_192;
 
+/** Why this model can never start here; null = nothing known against it. */
+export type Refusal = (model: ModelConfig) => ModelSettings['unstartable'];
+
 /**
  * `version` counts replacements; tickets and leases remember the one they were admitted under. `reading`: what the probe
  * has read; null while the GPUs cannot be read, what the configuration lists when left out.
@@ -22,6 +25,7 @@ export function toFleetSettings(
   version: number,
   sha256: Sha256,
   reading: ProbeReading | null = listedDevices(config),
+  refusal: Refusal = () => null,
 ): FleetSettings {
   const { limits, drivers } = config;
   const devices = deviceSettings(config, reading);
@@ -38,7 +42,10 @@ export function toFleetSettings(
     memory: memoryRules(config),
     devices,
     models: new Map(
-      [...config.models.values()].map((model) => [model.name, modelSettings(config, model, devices, sha256)]),
+      [...config.models.values()].map((model) => [
+        model.name,
+        { ...modelSettings(config, model, devices, sha256), unstartable: refusal(model) },
+      ]),
     ),
   };
 }
@@ -60,10 +67,9 @@ function modelSettings(
   model: ModelConfig,
   devices: readonly DeviceSettings[],
   sha256: Sha256,
-): ModelSettings {
+): Omit<ModelSettings, 'unstartable'> {
   const external = model.driver === 'external';
   const onDevices = !external && devices.length > 0;
-  const unread = devices.some(({ unmeasured }) => unmeasured);
   return {
     name: model.name,
     driver: model.driver,
@@ -78,14 +84,12 @@ function modelSettings(
     startStallTimeout: model.startStallTimeout,
     stopTimeout: model.stopTimeout,
     stallTimeout: model.timeouts.stall,
-    // The one that stands for all is taken once, however many GPUs the engine will span.
-    deviceCount: onDevices ? (unread ? 1 : model.tensorParallelSize) : 0,
+    deviceCount: onDevices ? model.tensorParallelSize : 0,
     deviceIds: onDevices ? deviceIds(config, model, devices) : [],
     memory: onDevices ? model.memory : null,
     sizing: onDevices && model.memory === null && model.engine === 'vllm' ? sizingSettings(model) : null,
     needsPreparation: needsPreparation(config, model),
     needsPort: model.driver === 'process',
-    unstartable: null,
   };
 }
 

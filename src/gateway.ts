@@ -4,17 +4,26 @@ import { createAccess } from './auth/access.ts';
 import type { Config, ListenAddress } from './config/config.ts';
 import { Commands } from './controller/commands.ts';
 import { Controller } from './controller/controller.ts';
+import { UnknownDevices } from './controller/device-monitor.ts';
+import { FootprintFile } from './controller/footprint-file.ts';
 import { reconcile } from './controller/reconcile.ts';
+import type { DriverKind } from './core/settings.ts';
 import type { ReplicaRef } from './core/state.ts';
-import { toFleetSettings } from './fleet-settings.ts';
+import { engineOf } from './engines/registry.ts';
+import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
+import { toFleetSettings, type Refusal } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes } from './model-runtimes.ts';
 import type { Platform } from './platform/platform.ts';
 import { openStateDir, type StateDir } from './platform/state-dir.ts';
+import type { Probe } from './probes/probe.ts';
+import { createProbe } from './probes/registry.ts';
 import { createProxy, type Proxy } from './proxy/proxy.ts';
 import { toProxySettings } from './proxy-settings.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import { SECOND, type Milliseconds } from './units.ts';
+
+export { UnknownDevices } from './controller/device-monitor.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -27,7 +36,7 @@ export interface GatewayOptions {
 
 export interface Gateway {
   readonly id: string;
-  /** Listens, adopts or ends what an earlier run left, and loads what is to be loaded. Rejects when the port cannot be bound. */
+  /** Listens, adopts or ends what an earlier run left, and loads what is to be loaded. Rejects when the port cannot be bound, and with UnknownDevices. */
   start(): Promise<{ readonly listen: ListenAddress; readonly adminListen: ListenAddress | null }>;
   /** Stops admission, lets accepted requests end within `shutdown_timeout`, then stops or leaves the engines. Idempotent. */
   drain(): Promise<'clean' | 'cut'>;
@@ -40,6 +49,8 @@ const STOP_MARGIN: Milliseconds = 2 * SECOND;
 
 /** A launch that is under way when everything ends at once: until its process is seen to be gone. */
 const KILL_LIMIT: Milliseconds = 2 * SECOND;
+/** A daemon takes longer to end a container than the system to end a process. */
+const KILL_LIMIT_CONTAINER: Milliseconds = 4 * SECOND;
 
 /** What is written may take this long to be read. */
 const FLUSH_LIMIT: Milliseconds = 2 * SECOND;
@@ -56,6 +67,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
+  const { log } = telemetry;
   const parts: { proxy?: Proxy; controller?: Controller } = {};
   const runtimes = await createModelRuntimes({
     config,
@@ -63,6 +75,16 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     stateDir,
     devices: () => parts.controller?.state.settings.devices ?? [],
     sizeOf: async () => ({ kind: 'unknown', reason: 'nobody looks yet', passing: true }),
+    hubToken: platform.env['HF_TOKEN'] || platform.env['HUGGING_FACE_HUB_TOKEN'] || null,
+    notice: (text) => log.warn({}, text),
+  });
+  const refuses = refusal(config);
+  const probe = createProbe(config.devices, config.drivers.docker, platform, stateDir.gatewayId);
+  const footprints = new FootprintFile({
+    platform,
+    log,
+    folder: stateDir.folder,
+    legacyPath: platform.env['MEMORY_FOOTPRINT_FILE'] || null,
   });
   const access = createAccess({
     auth: config.auth,
@@ -74,8 +96,21 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
   // A model that is missing from one run's configuration stays pinned for the next.
   const absent = pinned.filter((model) => !config.models.has(model));
   const controller = new Controller({
-    settings: toFleetSettings(config, 1, platform.sha256),
+    settings: toFleetSettings(config, 1, platform.sha256, listedDevices(config), refuses),
     runtimes,
+    probe,
+    devices: {
+      known: listedDevices(config),
+      named: namesDevices(config),
+      settings: (reading, version) => toFleetSettings(config, version, platform.sha256, reading, refuses),
+      checkNames: (reading, booting) => {
+        const missing = missingDevices(config, reading);
+        if (missing === null) return;
+        if (booting) throw new UnknownDevices(missing);
+        log.error({}, missing);
+      },
+    },
+    saveFootprint: (footprint) => footprints.learned(footprint),
     platform,
     telemetry,
     pools: {
@@ -117,13 +152,24 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     proxyStats: () => proxy.stats(),
     configProblems: () => config.problems.filter((problem) => problem.severity !== 'info').length,
   });
-  return new WiredGateway({ ...options, stateDir, pinned, runtimes, controller, admin, proxy });
+  return new WiredGateway({ ...options, stateDir, pinned, footprints, probe, runtimes, controller, admin, proxy });
 }
+
+/** Why a model can never start here, as its engine knows it. */
+const refusal =
+  (config: Config): Refusal =>
+  (model) =>
+    engineOf(model.engine).refusal(
+      model,
+      model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null,
+    );
 
 interface Parts extends GatewayOptions {
   readonly stateDir: StateDir;
   /** As an earlier run left them. */
   readonly pinned: readonly string[];
+  readonly footprints: FootprintFile;
+  readonly probe: Probe;
   readonly runtimes: ModelRuntimes;
   readonly controller: Controller;
   readonly admin: ReturnType<typeof createAdmin>;
@@ -135,6 +181,7 @@ class WiredGateway implements Gateway {
   readonly #parts: Parts;
   #drained: Promise<'clean' | 'cut'> | null = null;
   #closed: Promise<void> | null = null;
+  readonly #closing = new AbortController();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -142,12 +189,13 @@ class WiredGateway implements Gateway {
   }
 
   async start(): Promise<{ listen: ListenAddress; adminListen: ListenAddress | null }> {
-    const { config, controller, runtimes, platform, telemetry, pinned, proxy, admin } = this.#parts;
+    const { config, controller, runtimes, platform, telemetry, pinned, footprints, proxy, admin } = this.#parts;
     const { listen, adminListen } = config.server;
     controller.post({ kind: 'adoption.begun' });
     const bound = await proxy.listen(listen);
     const boundAdmin = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
-    await reconcile({ controller, runtimes, platform, log: telemetry.log });
+    controller.post({ kind: 'footprints.loaded', footprints: await footprints.load() });
+    await reconcile({ controller, runtimes, platform, log: telemetry.log, signal: this.#closing.signal });
     for (const model of pinned) controller.post({ kind: 'model.pin', model, pinned: true });
     for (const model of config.models.values()) {
       if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
@@ -168,16 +216,11 @@ class WiredGateway implements Gateway {
     return this.#closed;
   }
 
-  get #keepsEngines(): boolean {
-    // Processes are children: without the gateway nobody would stop them when idle. Containers were meant to outlive it.
-    return this.#parts.config.server.onShutdown === 'leave';
-  }
-
   async #drain(): Promise<'clean' | 'cut'> {
     const { config, controller, admin, proxy, platform } = this.#parts;
     const limit = config.server.shutdownTimeout;
     const deadline = controller.now + limit;
-    controller.post({ kind: 'shutdown.begun', keep: this.#keepsEngines, deadline });
+    controller.post({ kind: 'shutdown.begun', keep: keptDrivers(config), deadline });
     // Still listening: who comes now is told to come again, and who asks whether it is ready is told why not.
     proxy.refuseNew();
     const longestStop = Math.max(0, ...[...config.models.values()].map((model) => model.stopTimeout));
@@ -196,41 +239,54 @@ class WiredGateway implements Gateway {
   }
 
   async #close(): Promise<void> {
-    const { controller, admin, proxy, runtimes, stateDir, telemetry, platform } = this.#parts;
+    const { controller, admin, proxy, runtimes, probe, footprints, stateDir, telemetry, platform } = this.#parts;
+    this.#closing.abort(new Error('the gateway ends'));
     controller.close();
     admin.close();
-    const killed = this.#keepsEngines ? undefined : killEngines(this.#parts);
+    const killed = killEngines(this.#parts);
     await proxy.close();
     await killed;
     for (const driver of runtimes.drivers) await driver.close();
+    await probe.close();
+    await footprints.written;
     await platform.http.close();
     await stateDir.release();
     telemetry.flush();
   }
 }
 
-/** Nothing that policy says must go may outlive the gateway: whole groups, without asking. */
-async function killEngines({ controller, runtimes, platform, telemetry }: Parts): Promise<void> {
-  const launching: Promise<void>[] = [];
-  for (const { id, generation, driver, endpoint } of controller.state.replicas.values()) {
-    if (driver !== 'process') continue;
-    const pid = endpoint?.pid ?? null;
+/**
+ * Processes are children: without the gateway nobody would stop them when idle. Containers were meant to outlive it, and
+ * the next gateway finds them.
+ */
+function keptDrivers({ server }: Config): readonly DriverKind[] {
+  if (server.onShutdown === 'stop') return [];
+  return server.onShutdown === 'leave' ? ['docker', 'external', 'process', 'simulated'] : ['docker'];
+}
+
+/** Nothing that policy says must go may outlive the gateway: whole groups and containers, without asking. */
+async function killEngines({ config, controller, runtimes, platform, telemetry }: Parts): Promise<void> {
+  const kept = keptDrivers(config);
+  const ending: Promise<void>[] = [];
+  for (const { id, generation, phase, driver, endpoint } of controller.state.replicas.values()) {
+    if (kept.includes(driver) || driver === 'external' || phase === 'reserved') continue;
+    const pid = driver === 'process' ? (endpoint?.pid ?? null) : null;
     try {
       if (pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
       // Its process may be about to exist, and nobody but the driver will hear of it.
-      else launching.push(stopSoon(runtimes, { id, generation }));
+      else ending.push(stopSoon(runtimes, driver, { id, generation }));
     } catch (error) {
       telemetry.log.error({ err: error, replica: id }, 'its engine cannot be killed; it is left');
     }
   }
-  await Promise.all(launching);
+  await Promise.all(ending);
 }
 
-async function stopSoon(runtimes: ModelRuntimes, replica: ReplicaRef): Promise<void> {
-  const options = { timeout: KILL_LIMIT, starting: true, cutConnections: () => undefined };
+async function stopSoon(runtimes: ModelRuntimes, kind: DriverKind, replica: ReplicaRef): Promise<void> {
+  const timeout = kind === 'docker' ? KILL_LIMIT_CONTAINER : KILL_LIMIT;
   // What cannot be ended is found by the next run.
   await runtimes
-    .driverOf('process')
-    ?.stop(replica, options)
+    .driverOf(kind)
+    ?.stop(replica, { timeout, starting: true, cutConnections: () => undefined })
     .catch(() => undefined);
 }

@@ -2,7 +2,7 @@
 import type { Config, ModelConfig } from './config/config.ts';
 import type { LaunchRequest, ModelRuntime, ModelRuntimes } from './controller/model-runtime.ts';
 import type { Upstream } from './controller/gate.ts';
-import type { FetchSpec, LaunchShare, LaunchSpec } from './core/launch.ts';
+import type { FetchSpec, LaunchSpec } from './core/launch.ts';
 import type { ModelSize } from './core/memory/model-shape.ts';
 import type { DeviceSettings } from './core/settings.ts';
 import type { Endpoint, ReplicaRef } from './core/state.ts';
@@ -33,12 +33,17 @@ export interface RuntimesOptions {
   readonly devices: () => readonly DeviceSettings[];
   /** What the files of a model say of its memory; never rejects. */
   readonly sizeOf: (model: ModelConfig) => Promise<ModelSize>;
+  /** Token of the model hub for engines that see nothing of the gateway's environment. */
+  readonly hubToken: string | null;
+  /** Told once of each thing that an operator should know. */
+  readonly notice: (text: string) => void;
 }
 
 export async function createModelRuntimes(options: RuntimesOptions): Promise<ModelRuntimes> {
-  const { config, platform, stateDir, devices, sizeOf } = options;
+  const { config, platform, stateDir, devices, sizeOf, hubToken, notice } = options;
   const keys = await engineKeys(platform, stateDir.folder);
-  const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId };
+  const { docker } = config.drivers;
+  const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId, docker, notice };
   const drivers = {
     docker: createDriver('docker', context),
     external: createDriver('external', context),
@@ -50,7 +55,16 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
   for (const model of config.models.values()) {
     runtimes.set(
       model.name,
-      bind({ config, devices, sizeOf, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
+      bind({
+        config,
+        devices,
+        sizeOf,
+        hubToken,
+        model,
+        driver: drivers[model.driver],
+        engine: engineOf(model.engine),
+        keys,
+      }),
     );
   }
   return {
@@ -65,6 +79,7 @@ interface Binding {
   readonly config: Config;
   readonly devices: RuntimesOptions['devices'];
   readonly sizeOf: RuntimesOptions['sizeOf'];
+  readonly hubToken: string | null;
   readonly model: ModelConfig;
   readonly driver: Driver;
   readonly engine: Engine;
@@ -74,20 +89,26 @@ interface Binding {
 function bind(binding: Binding): ModelRuntime {
   const { model, driver, engine, keys } = binding;
   const external = model.driver === 'external';
+  let version: string | null = null;
   const headers = (replica: ReplicaRef): Readonly<Record<string, string>> =>
     external ? externalHeaders(model) : { authorization: `Bearer ${keys.keyFor(replica)}` };
   return {
+    model: model.name,
     driver,
     readyAtOnce: external,
     healthPath: engine.healthPath(model),
     listsModels: engine.listsModels,
     servedName: engine.servedName(model),
-    launchSpec: (request) => (external ? externalSpec(model) : engine.launchSpec(launchContext(binding, request))),
+    launchSpec: (request) =>
+      external ? externalSpec(model) : engine.launchSpec(launchContext(binding, request, version)),
     upstream: (replica, endpoint): Upstream => upstreamOf(model, engine, endpoint, replica, headers(replica)),
     controlHeaders: headers,
     size: () => (hasFiles(binding) ? binding.sizeOf(model) : null),
     fetchSpec: () => fetchSpec(binding),
-    readProgress: (line) => engine.readProgress(line),
+    readProgress: (line) => {
+      version = engine.readVersion(line) ?? version;
+      return engine.readProgress(line);
+    },
     readMemoryReport: (lines) => engine.readMemoryReport(lines),
     readKvCacheTokens: (metrics) => engine.readKvCacheTokens(metrics),
     readCounters: (metrics) => engine.readCounters(metrics),
@@ -132,7 +153,10 @@ function hasFiles({ config, model }: Binding): boolean {
 function fetchSpec(binding: Binding): FetchSpec | null {
   const { config, model, engine } = binding;
   const image = imageOf(binding);
-  const wanted = hasFiles(binding) ? engine.fetchSpec({ model, command: commandOf(config, model), image }) : null;
+  const token = image === null ? null : binding.hubToken;
+  const wanted = hasFiles(binding)
+    ? engine.fetchSpec({ model, command: commandOf(config, model), image, hubToken: token })
+    : null;
   if (wanted !== null || image === null) return wanted;
   return { argv: null, env: {}, container: { image, volumes: [], shmSize: null } };
 }
@@ -145,7 +169,7 @@ function imageOf({ config, model }: Binding): string | null {
   return model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null;
 }
 
-function launchContext(binding: Binding, request: LaunchRequest): LaunchContext {
+function launchContext(binding: Binding, request: LaunchRequest, version: string | null): LaunchContext {
   const { config, model, keys } = binding;
   const docker = model.driver === 'docker';
   return {
@@ -155,32 +179,24 @@ function launchContext(binding: Binding, request: LaunchRequest): LaunchContext 
     port: docker ? config.drivers.docker.port : (request.port ?? 0),
     engineKey: keys.keyFor(request.replica),
     image: imageOf(binding),
-    ...placement(binding, request),
+    devices: devicesOf(binding, request),
+    share: request.share,
+    hubToken: docker ? binding.hubToken : null,
+    version,
   };
 }
 
-/** Without readings the promise names no GPU: the engine gets all that its model may use, and takes what it is configured with. */
-function placement(
-  binding: Binding,
-  request: LaunchRequest,
-): { devices: LaunchContext['devices']; share: LaunchShare } {
-  const known = new Map(binding.devices().map((device) => [device.id, device]));
-  const unread = [...request.reservations.keys()].some((id) => known.get(id)?.unmeasured === true);
-  if (unread) {
-    const { model, config } = binding;
+/** Without readings the promise names no GPU: the engine gets all that its model may use. */
+function devicesOf({ model, config, devices }: Binding, request: LaunchRequest): LaunchContext['devices'] {
+  const known = new Map(devices().map((device) => [device.id, device]));
+  if ([...request.reservations.keys()].some((id) => known.get(id)?.unmeasured === true)) {
     const names = model.devices ?? (model.pool === null ? [] : (config.pools.get(model.pool) ?? []));
-    return {
-      devices: names.map((uuid) => ({ id: uuid, uuid, totalBytes: 0, reservedBytes: 0 })),
-      share: { ...request.share, tensorParallel: model.tensorParallelSize, utilization: null, kvCacheBytes: null },
-    };
+    return names.map((uuid) => ({ id: uuid, uuid, totalBytes: 0, reservedBytes: 0 }));
   }
-  return {
-    devices: [...request.reservations].map(([id, reservedBytes]) => ({
-      id,
-      uuid: known.get(id)?.uuid ?? null,
-      totalBytes: known.get(id)?.totalBytes ?? reservedBytes,
-      reservedBytes,
-    })),
-    share: request.share,
-  };
+  return [...request.reservations].map(([id, reservedBytes]) => ({
+    id,
+    uuid: known.get(id)?.uuid ?? null,
+    totalBytes: known.get(id)?.totalBytes ?? reservedBytes,
+    reservedBytes,
+  }));
 }

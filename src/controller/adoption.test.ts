@@ -28,7 +28,7 @@ const ask = (id: string, model = 'a') => ({ id, model, keyId: 'anonymous', strea
 
 function lookAround({ controller, runtimes, platform }: ScriptedFleet): Promise<void> {
   controller.post({ kind: 'adoption.begun' });
-  return reconcile({ controller, runtimes, platform, log: silentLog });
+  return reconcile({ controller, runtimes, platform, log: silentLog, signal: new AbortController().signal });
 }
 
 describe('a request that arrives while the gateway still looks for what an earlier run left', () => {

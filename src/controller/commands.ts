@@ -85,18 +85,31 @@ export class Commands implements FleetControl {
   }
 
   health(): { readonly ready: boolean; readonly reasons: readonly string[] } {
+    const { models, devices, shutdown } = this.#controller.state;
     const reasons = [...this.#reasons()];
-    if (this.#controller.state.shutdown) reasons.push('the gateway is shutting down');
-    for (const device of this.#controller.state.devices.values()) {
-      if (device.quarantine !== null) reasons.push(`device ${device.id} takes no start: ${device.quarantine}`);
+    const sound = reasons.length === 0;
+    if (shutdown) reasons.push('the gateway is shutting down');
+    if (this.#controller.devices.trouble !== null) reasons.push(this.#controller.devices.trouble);
+    for (const { id, quarantine, silent, unmeasured } of devices.values()) {
+      const why = quarantine ?? (unmeasured ? null : silent);
+      if (why !== null) reasons.push(`device ${id} takes no start: ${why}`);
     }
-    const { models, shutdown } = this.#controller.state;
+    const used = new Set([...models.values()].map(({ settings }) => settings.driver));
+    for (const kind of used) {
+      const trouble = this.#troubleOf(kind);
+      if (trouble !== null) reasons.push(`driver ${kind}: ${trouble}`);
+    }
     let startable = models.size === 0;
     for (const { name, settings } of models.values()) {
       if (settings.unstartable) reasons.push(`model '${name}' cannot be started: ${settings.unstartable.message}`);
-      else startable = true;
+      else if (this.#troubleOf(settings.driver) === null || this.#controller.modelState(name) === 'ready')
+        startable = true;
     }
-    return { ready: shutdown === null && startable && this.#reasons().length === 0, reasons };
+    return { ready: shutdown === null && startable && sound, reasons };
+  }
+
+  #troubleOf(kind: string): string | null {
+    return this.#runtimes.driverOf(kind)?.trouble?.() ?? null;
   }
 
   #unstartable(model: string): GatewayError | null {

@@ -273,6 +273,7 @@ describe('what an earlier run left', () => {
       runtimes: fleet.runtimes,
       platform: fleet.platform,
       log: silentLog,
+      signal: new AbortController().signal,
     });
     await fleet.flush();
     expect(fleet.driver.adopted).toEqual([{ id: 'a-0000aa', generation: 7 }]);
@@ -291,6 +292,7 @@ describe('what an earlier run left', () => {
       runtimes: fleet.runtimes,
       platform: fleet.platform,
       log: silentLog,
+      signal: new AbortController().signal,
     });
     const sink = new RecordingSink();
     fleet.controller.desk.acquire(ask('1'), sink);
@@ -354,7 +356,7 @@ describe('shutdown', () => {
     const lease = leaseOf(fleet.controller.desk.acquire(ask('1'), new RecordingSink()));
     let done = false;
     void fleet.controller.shutdownDone.then(() => (done = true));
-    fleet.controller.post({ kind: 'shutdown.begun', keep: false, deadline: fleet.controller.now + 30 * SECOND });
+    fleet.controller.post({ kind: 'shutdown.begun', keep: [], deadline: fleet.controller.now + 30 * SECOND });
     expect(fleet.controller.desk.accepting).toBe(false);
     expect(fleet.controller.desk.acquire(ask('2'), new RecordingSink())).toMatchObject({
       kind: 'refused',
@@ -373,7 +375,7 @@ describe('shutdown', () => {
     await warm(fleet);
     const sink = new RecordingSink();
     leaseOf(fleet.controller.desk.acquire(ask('1'), sink));
-    fleet.controller.post({ kind: 'shutdown.begun', keep: true, deadline: fleet.controller.now + 30 * SECOND });
+    fleet.controller.post({ kind: 'shutdown.begun', keep: ['process'], deadline: fleet.controller.now + 30 * SECOND });
     fleet.platform.clock.advance(31 * SECOND);
     await fleet.flush();
     expect(sink.cuts).toMatchObject([{ code: 'shutting_down' }]);

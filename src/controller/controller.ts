@@ -6,13 +6,16 @@ import type { FleetEffect } from '../core/effects.ts';
 import type { FleetEvent } from '../core/events.ts';
 import { emptyFleet } from '../core/fleet.ts';
 import { checkInvariants } from '../core/invariants.ts';
+import type { Footprint } from '../core/memory/footprint.ts';
 import type { FleetSettings } from '../core/settings.ts';
 import { snapshot, stateOfModel, type FleetSnapshot, type ModelState } from '../core/snapshot.ts';
 import type { FleetState } from '../core/state.ts';
 import { step } from '../core/step.ts';
 import type { Platform } from '../platform/platform.ts';
+import type { Probe } from '../probes/probe.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
+import { DeviceMonitor, type DeviceMonitorOptions } from './device-monitor.ts';
 import { Fifo } from './fifo.ts';
 import type { UpstreamPools } from './gate.ts';
 import { HealthMonitor } from './health-monitor.ts';
@@ -20,6 +23,7 @@ import { Journal } from './journal.ts';
 import { LeaseDesk } from './lease-desk.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 import { Performer } from './perform.ts';
+import { rehome } from './rehoming.ts';
 
 export interface ControllerOptions {
   readonly settings: FleetSettings;
@@ -29,6 +33,11 @@ export interface ControllerOptions {
   readonly pools: UpstreamPools;
   /** Called when pins change; writes them down. */
   readonly savePins: (models: readonly string[]) => void;
+  /** Called when something was learned of a model's memory; writes it down. */
+  readonly saveFootprint: (footprint: Footprint) => void;
+  readonly probe: Probe;
+  /** How what the probe reads becomes settings. */
+  readonly devices: Pick<DeviceMonitorOptions, 'settings' | 'checkNames' | 'known' | 'named'>;
   /** Recounts the whole state after every step and throws on a difference: for tests. */
   readonly recount: boolean;
 }
@@ -38,6 +47,7 @@ export class Controller {
   readonly journal: Journal;
   readonly desk: LeaseDesk;
   readonly monitor: HealthMonitor;
+  readonly devices: DeviceMonitor;
   readonly #options: ControllerOptions;
   readonly #performer: Performer;
   readonly #events = new Fifo<FleetEvent>();
@@ -63,8 +73,21 @@ export class Controller {
       decide: (event) => this.#decide(event),
       post,
     });
+    this.devices = new DeviceMonitor({
+      ...options.devices,
+      probe: options.probe,
+      platform,
+      log: telemetry.log,
+      state: this.state,
+      post,
+      pidsOf: async ({ id, generation, driver }) =>
+        (await options.runtimes.driverOf(driver)?.pids({ id, generation })) ?? [],
+      looked: (look) => this.#performer.measuring.looked(look),
+      recovered: (look) => rehome(this.state, post, look),
+    });
     this.#performer = new Performer({
       ...options,
+      devices: () => this.devices,
       state: this.state,
       journal: this.journal,
       monitor: this.monitor,
@@ -103,6 +126,7 @@ export class Controller {
     this.#timer?.handle[Symbol.dispose]();
     this.#timer = null;
     this.monitor.close();
+    this.devices.close();
     this.#performer.close();
   }
 

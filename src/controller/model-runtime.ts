@@ -16,6 +16,8 @@ export interface LaunchRequest {
 }
 
 export interface ModelRuntime {
+  /** Its configured name. */
+  readonly model: string;
   readonly driver: Driver;
   /** A server that others run: its requests find out whether it is there. */
   readonly readyAtOnce: boolean;
@@ -32,6 +34,7 @@ export interface ModelRuntime {
   size(): Promise<ModelSize> | null;
   /** What makes its image and files present; null = there is nothing to make present. */
   fetchSpec(): FetchSpec | null;
+  /** Also learns the engine's version for the next launch, where the line says it. */
   readProgress(line: string): Progress | null;
   readMemoryReport(lines: readonly string[]): MemoryReport;
   readKvCacheTokens(metrics: string): number | null;

@@ -3,33 +3,37 @@ import type { Decision, FleetEffect } from '../core/effects.ts';
 import type { FleetEvent } from '../core/events.ts';
 import type { Endpoint, FleetState, ReplicaRef } from '../core/state.ts';
 import type { ExitReport } from '../drivers/driver.ts';
-import { SECOND, type Milliseconds } from '../units.ts';
 import type { ControllerOptions } from './controller.ts';
+import type { DeviceMonitor } from './device-monitor.ts';
 import type { HealthMonitor } from './health-monitor.ts';
 import type { Journal } from './journal.ts';
 import type { LeaseDesk } from './lease-desk.ts';
+import { Measuring } from './measuring.ts';
 import type { ModelRuntime } from './model-runtime.ts';
+import { Preparing } from './preparing.ts';
 import { prove, start } from './starting.ts';
+import { stopReplica } from './stopping.ts';
 
-/** How often a replica that could not be verified gone is tried again. */
-const STUCK_RETRY: Milliseconds = 10 * SECOND;
 /** Log lines that a failure is classified from. */
 const FAILURE_LINES = 400;
 
 type Launch = Extract<FleetEffect, { kind: 'replica.launch' }>;
 type Stop = Extract<FleetEffect, { kind: 'replica.stop' }>;
 
-export interface PerformerOptions extends ControllerOptions {
+export interface PerformerOptions extends Omit<ControllerOptions, 'devices'> {
   readonly state: FleetState;
   readonly journal: Journal;
   readonly monitor: HealthMonitor;
+  readonly devices: () => DeviceMonitor;
   readonly desk: LeaseDesk;
   readonly post: (event: FleetEvent) => void;
 }
 
 export class Performer {
   readonly shutdownDone: Promise<void>;
+  readonly measuring: Measuring;
   readonly #options: PerformerOptions;
+  readonly #preparing: Preparing;
   /** One per replica that is starting: aborted when the start has ended. */
   readonly #starts = new Map<string, AbortController>();
   readonly #watches: readonly Disposable[];
@@ -41,11 +45,21 @@ export class Performer {
     this.shutdownDone = new Promise((resolve) => {
       this.#resolveShutdown = resolve;
     });
+    const { platform, telemetry, devices } = options;
+    this.measuring = new Measuring({
+      ...options,
+      platform,
+      log: telemetry.log,
+      monitor: devices,
+      signal: this.#closing.signal,
+    });
+    this.#preparing = new Preparing(options);
     this.#watches = options.runtimes.drivers.map((driver) => driver.watch((exit) => void this.#exited(exit)));
   }
 
   close(): void {
     this.#closing.abort();
+    this.#preparing.close();
     for (const controller of this.#starts.values()) controller.abort();
     for (const watch of this.#watches) watch[Symbol.dispose]();
   }
@@ -69,6 +83,12 @@ export class Performer {
         return this.#adopt(effect.replica, effect.model, effect.endpoint);
       case 'replica.stop':
         return void this.#stop(effect);
+      case 'model.prepare':
+        return this.#preparing.prepare(effect.model);
+      case 'model.prepare_cancelled':
+        return this.#preparing.cancel(effect.model);
+      case 'footprint.learned':
+        return this.#options.saveFootprint(effect.footprint);
       case 'replica.watch':
         return this.#watch(effect.replica, effect.model);
       case 'replica.unwatch':
@@ -94,7 +114,12 @@ export class Performer {
       });
       return;
     }
-    this.#begin(effect.replica, runtime, (context) => start(context, effect));
+    this.#begin(effect.replica, runtime, async (context) => {
+      await this.measuring.begin(effect.replica, [...effect.reservations.keys()], effect.share);
+      // It may have been given up meanwhile; from here on the driver knows of it.
+      if (!context.signal.aborted) await start(context, effect);
+    });
+    this.#options.devices().hurry();
   }
 
   #adopt(replica: ReplicaRef, model: string, endpoint: Endpoint): void {
@@ -112,7 +137,17 @@ export class Performer {
     const { platform, telemetry, post } = this.#options;
     const controller = new AbortController();
     this.#starts.set(replica.id, controller);
-    const context = { platform, log: telemetry.log, runtime, post, signal: controller.signal };
+    const context = {
+      platform,
+      telemetry,
+      runtime,
+      post: (event: FleetEvent): void => {
+        post(event);
+        // Between two milestones lies the peak.
+        if (event.kind === 'replica.progressed' && event.milestone !== null) this.#sample();
+      },
+      signal: controller.signal,
+    };
     run(context).catch((error: unknown) => {
       telemetry.log.error({ err: error, replica: replica.id }, 'a start ended unexpectedly');
       post({
@@ -122,6 +157,12 @@ export class Performer {
         message: 'the gateway could not follow its start.',
       });
     });
+  }
+
+  #sample(): void {
+    const devices = this.#options.devices();
+    // What goes wrong is told by the monitor.
+    if (devices.observes) devices.look().catch(() => undefined);
   }
 
   #endStart(replicaId: string): void {
@@ -136,35 +177,22 @@ export class Performer {
     const runtime = runtimes.of(model);
     if (!endpoint || !runtime) return;
     monitor.watch(replica, endpoint, runtime, desk.open(replica.id, runtime.upstream(replica, endpoint)));
+    void this.measuring.ready(replica);
   }
 
   async #stop(effect: Stop): Promise<void> {
-    const { platform, post, pools, desk, runtimes, state } = this.#options;
+    const { telemetry, post, pools, desk, runtimes, state, devices } = this.#options;
     const { replica } = effect;
     this.#endStart(replica.id);
-    const driver =
-      runtimes.of(effect.model)?.driver ?? runtimes.driverOf(state.replicas.get(replica.id)?.driver ?? 'process');
+    this.measuring.forget(replica.id);
+    const seen = state.replicas.get(replica.id);
+    const places = [...(seen?.reservations.keys() ?? [])];
+    this.measuring.moved(places);
     if (effect.exited) pools.destroy(replica.id);
-    for (let tries = 0; ; tries += 1) {
-      try {
-        await driver?.stop(replica, {
-          timeout: effect.timeout,
-          starting: effect.starting,
-          cutConnections: () => pools.destroy(replica.id),
-        });
-        break;
-      } catch (error) {
-        const detail = error instanceof Error ? error.message : String(error);
-        if (tries === 0) post({ kind: 'replica.stop_failed', replica, detail });
-        try {
-          await platform.clock.sleep(STUCK_RETRY, this.#closing.signal);
-        } catch {
-          // The gateway ends: the next run finds it by its record.
-          return;
-        }
-      }
-    }
-    pools.destroy(replica.id);
+    const driver = runtimes.of(effect.model)?.driver ?? runtimes.driverOf(seen?.driver ?? 'process');
+    const context = { ...this.#options, log: telemetry.log, monitor: devices(), driver, signal: this.#closing.signal };
+    if (!(await stopReplica(context, effect))) return;
+    this.measuring.moved(places);
     desk.forget(replica.id);
     post({ kind: 'replica.stopped', replica });
   }
@@ -186,7 +214,8 @@ export class Performer {
     }
     try {
       const verdict = runtime.classifyFailure(await runtime.driver.tail(replica, FAILURE_LINES), exit);
-      post({ kind: 'replica.exited', replica, detail: verdict.message, cause: verdict.cause });
+      const { message: detail, cause, shortage } = verdict;
+      post({ kind: 'replica.exited', replica, detail, cause, shortage });
     } catch (error) {
       telemetry.log.warn({ err: error, replica: replica.id }, 'its log cannot be read');
       post({

@@ -1,35 +1,90 @@
 /** At start: what an earlier run left is found, asked whether it is still ours, and told to the core. */
 import type { FoundReplica } from '../core/events.ts';
+import type { Driver } from '../drivers/driver.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Logger } from '../telemetry/telemetry.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
 import type { Controller } from './controller.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 import { askReady } from './readiness.ts';
+import { located } from './rehoming.ts';
 
 /** One that does not answer in this time is taken for one that is still loading. */
 const ASK_TIMEOUT: Milliseconds = SECOND;
+const LIST_AGAIN: Milliseconds = 5 * SECOND;
 
 export interface ReconcileContext {
   readonly controller: Controller;
   readonly runtimes: ModelRuntimes;
   readonly platform: Platform;
   readonly log: Logger;
+  /** Aborted when the gateway ends. */
+  readonly signal: AbortSignal;
 }
 
-/** Ends the adoption that was begun before the first request could arrive. */
+interface Listed {
+  readonly driver: Driver;
+  readonly seen: FoundReplica;
+}
+
+/**
+ * Finds the devices and what an earlier run left on them, then ends the adoption that was begun before the first request
+ * could arrive. Rejects with UnknownDevices.
+ */
 export async function reconcile(context: ReconcileContext): Promise<void> {
-  const { controller, runtimes, log } = context;
-  for (const driver of runtimes.drivers) {
+  const { controller, runtimes } = context;
+  const [, ...lists] = await Promise.all([
+    controller.devices.settle(),
+    ...runtimes.drivers.map((driver) => listed(context, driver)),
+  ]);
+  await tell(context, lists.flat());
+  // Only now: what they hold must not pass for somebody else's.
+  await controller.devices.watch();
+  controller.post({ kind: 'adoption.ended' });
+}
+
+/** What a driver that does not answer has left is looked for until it does. */
+async function listed(context: ReconcileContext, driver: Driver): Promise<readonly Listed[]> {
+  try {
+    return (await driver.list()).map((seen) => ({ driver, seen }));
+  } catch (error) {
+    const { log } = context;
+    log.error({ err: error, driver: driver.kind }, 'what an earlier run left cannot be listed; it is tried again');
+    void listLater(context, driver);
+    return [];
+  }
+}
+
+async function listLater(context: ReconcileContext, driver: Driver): Promise<void> {
+  const { platform, log, signal } = context;
+  while (!signal.aborted) {
     try {
+      await platform.clock.sleep(LIST_AGAIN, signal);
       const found = await driver.list();
-      const asked = await Promise.all(found.map((seen) => ask(context, seen)));
-      for (const seen of asked) controller.post({ kind: 'replica.found', found: seen });
+      log.info({ driver: driver.kind, found: found.length }, 'what an earlier run left is listed now');
+      return await tell(
+        context,
+        found.map((seen) => ({ driver, seen })),
+      );
     } catch (error) {
-      log.error({ err: error, driver: driver.kind }, 'what an earlier run left cannot be listed; it is not adopted');
+      log.debug({ err: error, driver: driver.kind }, 'it still cannot be listed');
     }
   }
-  controller.post({ kind: 'adoption.ended' });
+}
+
+async function tell(context: ReconcileContext, listed: readonly Listed[]): Promise<void> {
+  const { controller } = context;
+  const fresh = listed.filter(({ seen }) => !controller.state.replicas.has(seen.id));
+  const asked = await Promise.all(
+    fresh.map(async ({ driver, seen }) => ({
+      seen: await ask(context, seen),
+      pids: await driver.pids(seen).catch((): readonly number[] => []),
+    })),
+  );
+  for (const { seen, pids } of asked) {
+    const found = located(controller.state, seen, controller.devices.reading, pids);
+    controller.post({ kind: 'replica.found', found });
+  }
 }
 
 async function ask({ runtimes, platform }: ReconcileContext, seen: FoundReplica): Promise<FoundReplica> {

@@ -1,9 +1,9 @@
 /** One start, from the launch effect to an event that ends it. Owns its log follower and its readiness poll. */
-import type { FleetEvent } from '../core/events.ts';
+import type { FleetEvent, StartMilestone } from '../core/events.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import type { Platform } from '../platform/platform.ts';
-import type { Logger } from '../telemetry/telemetry.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
 import type { LaunchRequest, ModelRuntime } from './model-runtime.ts';
 import { untilReady } from './readiness.ts';
@@ -15,7 +15,7 @@ const FIRST_LINES = 1_000;
 
 export interface StartContext {
   readonly platform: Platform;
-  readonly log: Logger;
+  readonly telemetry: Telemetry;
   readonly runtime: ModelRuntime;
   readonly post: (event: FleetEvent) => void;
   /** Aborted when the start has ended in any way. */
@@ -40,7 +40,7 @@ export async function start(
     const failure = error instanceof LaunchError ? error.failure : 'crashed';
     const message = error instanceof Error ? error.message : String(error);
     if (!(error instanceof LaunchError))
-      context.log.error({ err: error, replica: replica.id }, 'launch failed unexpectedly');
+      context.telemetry.log.error({ err: error, replica: replica.id }, 'launch failed unexpectedly');
     post({ kind: 'replica.start_failed', replica, cause: failure, message });
     return;
   }
@@ -58,7 +58,8 @@ export async function prove(context: StartContext, replica: ReplicaRef, endpoint
   const following = new AbortController();
   const stopFollowing = (): void => following.abort();
   context.signal.addEventListener('abort', stopFollowing, { once: true });
-  const followed = follow(context, replica, following.signal);
+  const progress = new StartProgress(context, replica);
+  const followed = follow(context, replica, progress, following.signal);
   try {
     const answer = await untilReady(
       platform,
@@ -72,8 +73,10 @@ export async function prove(context: StartContext, replica: ReplicaRef, endpoint
       },
       context.signal,
     );
-    if (answer.kind === 'ready') post({ kind: 'replica.ready', replica });
-    else
+    if (answer.kind === 'ready') {
+      progress.ended();
+      post({ kind: 'replica.ready', replica });
+    } else
       post({
         kind: 'replica.start_failed',
         replica,
@@ -89,32 +92,69 @@ export async function prove(context: StartContext, replica: ReplicaRef, endpoint
   }
 }
 
-async function follow(context: StartContext, replica: ReplicaRef, signal: AbortSignal): Promise<void> {
-  const { runtime, post, platform } = context;
-  let phase = 'launched';
-  let reportedAt = -Infinity;
+async function follow(
+  context: StartContext,
+  replica: ReplicaRef,
+  progress: StartProgress,
+  signal: AbortSignal,
+): Promise<void> {
   try {
-    for await (const line of runtime.driver.logs(replica, { tail: FIRST_LINES, follow: true, signal })) {
+    for await (const line of context.runtime.driver.logs(replica, { tail: FIRST_LINES, follow: true, signal })) {
       if (signal.aborted) return;
-      const progress = runtime.readProgress(line);
-      const now = platform.clock.monotonic();
-      const changed = progress !== null && progress.phase !== phase;
-      if (progress) phase = progress.phase;
-      if (!changed && now - reportedAt < REPORT_EVERY) continue;
-      reportedAt = now;
-      post({
-        kind: 'replica.progressed',
-        replica,
-        phase,
-        fraction: progress?.fraction ?? null,
-        milestone: progress?.milestone ?? null,
-      });
+      progress.line(line);
     }
   } catch (error) {
     if (!signal.aborted)
-      context.log.warn(
+      context.telemetry.log.warn(
         { err: error, replica: replica.id },
         'its log cannot be followed; its start is judged by readiness alone',
       );
+  }
+}
+
+/** What the lines of a start say: how far it is, told to the core not too often, and how long each phase took. */
+class StartProgress {
+  readonly #context: StartContext;
+  readonly #replica: ReplicaRef;
+  readonly #durations = new Map<string, Milliseconds>();
+  #phase = 'launched';
+  #since: Milliseconds;
+  #milestone: StartMilestone | null = null;
+  #reportedAt = -Infinity;
+
+  constructor(context: StartContext, replica: ReplicaRef) {
+    this.#context = context;
+    this.#replica = replica;
+    this.#since = context.platform.clock.monotonic();
+  }
+
+  line(line: string): void {
+    const { runtime, post, platform } = this.#context;
+    const progress = runtime.readProgress(line);
+    const now = platform.clock.monotonic();
+    const phase = progress?.phase ?? this.#phase;
+    const reached = progress?.milestone ?? null;
+    const passed = reached !== null && reached !== this.#milestone && this.#milestone !== 'profiled';
+    const changed = phase !== this.#phase;
+    if (changed) this.#enter(phase, now);
+    if (passed) this.#milestone = reached;
+    // Any line proves that it is alive, but a new phase or milestone is news at once.
+    if (!changed && !passed && now - this.#reportedAt < REPORT_EVERY) return;
+    this.#reportedAt = now;
+    const fraction = progress?.fraction ?? null;
+    post({ kind: 'replica.progressed', replica: this.#replica, phase, fraction, milestone: passed ? reached : null });
+  }
+
+  /** It is ready: only a start that succeeded says how long starts take. */
+  ended(): void {
+    const { telemetry, runtime, platform } = this.#context;
+    this.#enter('ready', platform.clock.monotonic());
+    for (const [phase, duration] of this.#durations) telemetry.startPhaseEnded?.(runtime.model, phase, duration);
+  }
+
+  #enter(phase: string, now: Milliseconds): void {
+    this.#durations.set(this.#phase, (this.#durations.get(this.#phase) ?? 0) + now - this.#since);
+    this.#phase = phase;
+    this.#since = now;
   }
 }

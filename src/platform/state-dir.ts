@@ -1,5 +1,6 @@
 /** What the gateway keeps between runs in `state_dir`: who it is, what is pinned, and the lock against a second gateway. */
 import { join } from 'node:path';
+import { LatestText } from './latest-text.ts';
 import type { Files, Platform } from './platform.ts';
 
 /** Another gateway holds the folder: exit code 3. */
@@ -84,45 +85,6 @@ async function putAside(files: Files, path: string, stale: string): Promise<void
   const moved = await files.readText(aside);
   if (moved !== undefined && moved !== stale) await files.createExclusive(path, moved);
   await files.remove(aside);
-}
-
-/** Writes one at a time; a text that is replaced before its turn is never written. */
-class LatestText {
-  readonly #files: Files;
-  readonly #path: string;
-  #next: string | null = null;
-  #writing: Promise<void> | null = null;
-
-  constructor(files: Files, path: string) {
-    this.#files = files;
-    this.#path = path;
-  }
-
-  /** Resolves when what was asked last is on disk, or could not be written, as `write` told. */
-  get written(): Promise<void> {
-    return this.#writing?.catch(() => undefined) ?? Promise.resolve();
-  }
-
-  write(text: string): Promise<void> {
-    this.#next = text;
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = null;
-    });
-    return this.#writing;
-  }
-
-  async #writeAll(): Promise<void> {
-    // What is asked for in the same moment is one change: half of it is never on disk.
-    await Promise.resolve();
-    for (let text = this.#next; text !== null; text = this.#next) {
-      this.#next = null;
-      try {
-        await this.#files.writeAtomic(this.#path, text);
-      } catch (error) {
-        if (this.#next === null) throw error;
-      }
-    }
-  }
 }
 
 function parseLock(text: string | undefined): Lock | undefined {

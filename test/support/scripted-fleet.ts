@@ -1,13 +1,15 @@
 /** A controller on a virtual clock with engines that do as they are told: for tests of the shell. */
-import { Controller } from '../../src/controller/controller.ts';
+import { Controller, type ControllerOptions } from '../../src/controller/controller.ts';
 import type { TicketSink, Lease, Upstream } from '../../src/controller/gate.ts';
 import type { ModelRuntime, ModelRuntimes } from '../../src/controller/model-runtime.ts';
 import type { FoundReplica } from '../../src/core/events.ts';
+import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { MemoryRules } from '../../src/core/memory/sizing.ts';
 import type { DeviceSettings, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
 import type { Driver, ExitReport, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
 import type { GatewayError } from '../../src/errors.ts';
+import type { Probe, ProbeReading } from '../../src/probes/probe.ts';
 import type { Logger, Telemetry } from '../../src/telemetry/telemetry.ts';
 import { GIB, MINUTE, SECOND } from '../../src/units.ts';
 import { createTestPlatform, type TestPlatform } from './test-platform.ts';
@@ -138,6 +140,7 @@ export interface ScriptedFleet {
   readonly runtimes: ModelRuntimes;
   readonly destroyed: string[];
   readonly pins: (readonly string[])[];
+  readonly footprints: Footprint[];
   /** Lets promises that are already settled run on. */
   flush(): Promise<void>;
   /** From now on every engine answers health and lists its model. */
@@ -164,11 +167,27 @@ const silentTelemetry: Telemetry = {
   invariantViolated: () => undefined,
 };
 
-export function createScriptedFleet(settings: FleetSettings): ScriptedFleet {
+export interface ScriptedFleetOptions {
+  readonly probe?: Probe;
+  readonly devices?: Partial<ControllerOptions['devices']>;
+}
+
+/** Nothing is read: the devices are what the settings say. */
+class StillProbe implements Probe {
+  readonly kind = 'static';
+  readonly observes = false;
+  async read(): Promise<ProbeReading> {
+    return { devices: [], processes: null, driverVersion: null };
+  }
+  async close(): Promise<void> {}
+}
+
+export function createScriptedFleet(settings: FleetSettings, options: ScriptedFleetOptions = {}): ScriptedFleet {
   const platform = createTestPlatform();
   const driver = new ScriptedDriver();
   const destroyed: string[] = [];
   const pins: (readonly string[])[] = [];
+  const footprints: Footprint[] = [];
   const runtimes: ModelRuntimes = {
     of: (model) => (settings.models.has(model) ? runtimeOf(driver, model) : undefined),
     driverOf: () => driver,
@@ -182,6 +201,15 @@ export function createScriptedFleet(settings: FleetSettings): ScriptedFleet {
     telemetry: silentTelemetry,
     pools: { close: () => undefined, destroy: (id) => void destroyed.push(id) },
     savePins: (models) => void pins.push(models),
+    saveFootprint: (footprint) => void footprints.push(footprint),
+    probe: options.probe ?? new StillProbe(),
+    devices: {
+      known: { devices: [], processes: null, driverVersion: null },
+      named: false,
+      settings: () => settings,
+      checkNames: () => undefined,
+      ...options.devices,
+    },
     recount: true,
   });
   return {
@@ -191,6 +219,7 @@ export function createScriptedFleet(settings: FleetSettings): ScriptedFleet {
     runtimes,
     destroyed,
     pins,
+    footprints,
     flush: async () => {
       for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
     },
@@ -205,6 +234,7 @@ export function createScriptedFleet(settings: FleetSettings): ScriptedFleet {
 
 function runtimeOf(driver: Driver, model: string): ModelRuntime {
   return {
+    model,
     driver,
     readyAtOnce: false,
     healthPath: '/health',
