@@ -1,5 +1,5 @@
 /** What each layer keeps, in order, from whichever of the many spellings a config.json uses. */
-import { asObject, countAt, fieldOf, flagAt, listAt, numberAt, objectAt, textAt, type JsonObject } from './json.ts';
+import { asObject, countAt, flagAt, listAt, numberAt, objectAt, textAt, type JsonObject } from './json.ts';
 import type { TextConfig } from './text-config.ts';
 
 /** `both`: attention and constant state side by side. `none`: nothing is kept. */
@@ -128,12 +128,10 @@ function byChunks(fields: JsonObject, layers: number): Kinds | null {
 }
 
 function byWindow(fields: JsonObject, layers: number): Kinds | null {
-  if (slidingWindow(fields) === null || flagAt(fields, 'use_sliding_window') === false) return null;
+  if (countAt(fields, 'sliding_window') === null || flagAt(fields, 'use_sliding_window') === false) return null;
   const letters = textAt(fields, 'sliding_window_pattern');
   if (letters !== null && letters !== '') {
-    return Array.from({ length: layers }, (_, index) =>
-      letters[index % letters.length] === 'L' ? 'sliding' : 'full',
-    );
+    return Array.from({ length: layers }, (_, index) => (letters[index % letters.length] === 'L' ? 'sliding' : 'full'));
   }
   const pattern = countAt(fields, '_sliding_window_pattern') ?? countAt(fields, 'sliding_window_pattern');
   if (pattern !== null) {
@@ -160,10 +158,3 @@ function withParallelState(modelType: string, kinds: Kinds): Kinds {
   if (modelType !== 'falcon_h1') return kinds;
   return kinds.map((kind) => (kind === 'full' ? 'both' : kind));
 }
-
-/** A window that no sequence can outgrow is none; `fields` may name one that is switched off. */
-export function hasWindows(kinds: Kinds): boolean {
-  return kinds.includes('sliding');
-}
-
-export const isNumberList = (fields: JsonObject, name: string): boolean => Array.isArray(fieldOf(fields, name));

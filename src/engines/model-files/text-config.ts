@@ -13,9 +13,10 @@ const NESTED = ['text_config', 'llm_config', 'language_config'];
 /** Said once for the whole model where the text model does not say it. */
 const INHERITED = ['torch_dtype', 'dtype', 'tie_word_embeddings', 'quantization_config', 'is_encoder_decoder'];
 /** A default for these is worth a note: the size follows from them. */
+const PATTERNS = ['sliding_window_pattern', 'full_attention_interval', 'attn_layer_period'];
 const NOTED = [
   ...['num_hidden_layers', 'num_attention_heads', 'num_key_value_heads', 'head_dim', 'max_position_embeddings'],
-  ...['sliding_window_pattern', 'full_attention_interval', 'attn_layer_period', 'multi_query'],
+  ...['multi_query', ...PATTERNS],
 ];
 
 export function textConfigOf(config: JsonObject): TextConfig {
@@ -23,7 +24,11 @@ export function textConfigOf(config: JsonObject): TextConfig {
   const own = nested === null ? config : { ...inherited(config), ...nested };
   const modelType = textAt(own, 'model_type') ?? textAt(config, 'model_type') ?? '';
   const defaults = familyDefaults(modelType);
-  const missing = NOTED.filter((name) => Object.hasOwn(defaults, name) && fieldOf(own, name) === undefined);
+  const said = (name: string): boolean => fieldOf(own, name) !== undefined;
+  const layersNamed = said('layer_types') || said('_sliding_window_pattern');
+  const missing = NOTED.filter(
+    (name) => Object.hasOwn(defaults, name) && !said(name) && !(layersNamed && PATTERNS.includes(name)),
+  );
   const architecture = listAt(config, 'architectures')?.[0] ?? listAt(own, 'architectures')?.[0];
   return {
     fields: { ...defaults, ...own },
