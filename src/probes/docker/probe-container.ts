@@ -1,9 +1,10 @@
 /** The helper container: made, started and attached to; and everything that carries its label removed again. */
+import { addAbortSignal, type Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import type { DockerSettings } from '../../config/config.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { MINUTE, SECOND, type Milliseconds } from '../../units.ts';
-import { ProbeError } from '../reading/probe-error.ts';
+import { KIB, MINUTE, SECOND, type Milliseconds } from '../../units.ts';
+import { excerpt, ProbeError } from '../reading/probe-error.ts';
 import { CALL_LIMIT, type DockerConnection, DockerRefusal } from './docker-connection.ts';
 import { PROBE_SCRIPT, ProbeStream } from './probe-stream.ts';
 
@@ -13,6 +14,7 @@ export const PROBE_LABEL = 'vllm-gateway.probe';
 const PULL_LIMIT: Milliseconds = 30 * MINUTE;
 /** A pull that says nothing for so long has failed. */
 const PULL_SILENCE: Milliseconds = 2 * MINUTE;
+const LINE_LIMIT = 64 * KIB;
 const REMOVED_PERIOD: Milliseconds = 200;
 
 export interface ContainerOptions {
@@ -100,32 +102,51 @@ async function ensureImage(
   const image = settings.probeImage;
   say(`pulling ${image}`);
   const silence = new AbortController();
-  let timer = platform.clock.after(PULL_SILENCE, () => {
-    silence.abort();
-  });
-  const heard = (): void => {
-    timer[Symbol.dispose]();
-    timer = platform.clock.after(PULL_SILENCE, () => {
+  const hush = (): Disposable =>
+    platform.clock.after(PULL_SILENCE, () => {
       silence.abort();
     });
-  };
+  let timer = hush();
   try {
     await connection.call(
       `pulling ${image}`,
       async (docker, abort) => {
-        const stream = await docker.pull(image, { abortSignal: abort });
-        await new Promise<void>((resolve, reject) => {
-          abort.addEventListener('abort', () => {
-            (stream as unknown as { destroy(): void }).destroy();
-            reject(new ProbeError(`pulling ${image}: no progress for ${PULL_SILENCE / SECOND} s`));
-          });
-          docker.modem.followProgress(stream, (error) => (error ? reject(error) : resolve()), heard);
-        });
+        const stream = (await docker.pull(image, { abortSignal: abort })) as Readable;
+        // Its messages are read here: the client takes a pull for done that ended with an error.
+        for await (const error of pullErrors(addAbortSignal(abort, stream))) {
+          if (error !== null) throw new ProbeError(`pulling ${image}: ${excerpt(error)}`);
+          timer[Symbol.dispose]();
+          timer = hush();
+        }
       },
       { limit: PULL_LIMIT, signal: AbortSignal.any([signal, silence.signal]) },
     );
+  } catch (error) {
+    if (!silence.signal.aborted) throw error;
+    throw new ProbeError(`pulling ${image}: no progress for ${PULL_SILENCE / SECOND} s`);
   } finally {
     timer[Symbol.dispose]();
+  }
+}
+
+/** One item per message of a pull: its error, or null (Engine API, "create an image": JSON lines). */
+async function* pullErrors(stream: Readable): AsyncGenerator<string | null> {
+  let rest = '';
+  for await (const chunk of stream) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop()?.slice(0, LINE_LIMIT) ?? '';
+    for (const line of lines) yield errorOf(line);
+  }
+  if (rest !== '') yield errorOf(rest);
+}
+
+function errorOf(line: string): string | null {
+  try {
+    const { error } = JSON.parse(line) as { readonly error?: unknown };
+    return typeof error === 'string' ? error : null;
+  } catch {
+    // No message at all; whether the image is there afterwards is what counts.
+    return null;
   }
 }
 
