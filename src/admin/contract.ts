@@ -33,9 +33,14 @@ const configProblem = z.object({
   message: z.string(),
 });
 
+/** `discovery`: its share of the device, until it is measured. */
+const needBasis = z.enum(['declared', 'footprint', 'estimate', 'discovery']);
+
 const modelStatus = z.object({
   state: z.enum(['cold', 'starting', 'ready', 'draining', 'asleep', 'failed']),
   driver: z.string(),
+  /** Other names that clients may ask for. */
+  aliases: z.array(z.string()),
   replicas: z.array(z.string()),
   queued: z.number().int(),
   in_flight: z.number().int(),
@@ -44,6 +49,19 @@ const modelStatus = z.object({
   max_queue_size: z.number().int(),
   last_used_at: moment.nullable(),
   pinned_by: z.enum(['config', 'operator']).nullable(),
+  /** Before a start may take memory: `metadata`, `image` or `weights` are being fetched. */
+  preparation: z
+    .object({
+      phase: z.string(),
+      /** In [0, 1]. */
+      progress: z.number().nullable(),
+      since: moment,
+      /** Until it is ready to answer, by what was seen so far. */
+      eta_s: z.number().nullable(),
+    })
+    .nullable(),
+  /** On each of its devices; null when it takes no device memory. */
+  need: z.object({ basis: needBasis, total_mib: mib, peak_mib: mib }).nullable(),
   last_failure: z
     .object({ cause: z.string(), message: z.string(), at: moment, retry_at: moment.nullable() })
     .nullable(),
@@ -62,6 +80,8 @@ const replicaStatus = z.object({
   devices: z.array(z.string()),
   /** On all of its devices together. */
   reserved_mib: mib,
+  /** The reservation is what was seen, not what was thought. */
+  measured: z.boolean(),
   leases: z.number().int(),
   pid: z.number().int().nullable(),
   container: z.string().nullable(),
@@ -75,18 +95,42 @@ export type ReplicaStatus = z.infer<typeof replicaStatus>;
 const deviceStatus = z.object({
   pool: z.string().nullable(),
   total_mib: mib,
-  /** Held by engines that are up, and by others. */
+  /** As last read, whoever holds it; of a device that is only declared, what engines that are up and others hold. */
   used_mib: mib,
   /** Promised to engines, up or coming. */
   reserved_mib: mib,
   budget_mib: mib,
   /** Replica ids. */
   residents: z.array(z.string()),
+  /** `busy`: an engine is changing its memory; `stale`: it cannot be read; nothing is started on it meanwhile. */
   state: z.enum(['free', 'busy', 'quarantined', 'stale']),
+  /** Why it is quarantined or stale. */
+  reason: z.string().nullable(),
+  /** The replica that is changing its memory, and for how long. */
+  gate: z.object({ replica: z.string(), for_s: z.number() }).nullable(),
   /** When a probe last read it; null = its size is declared. */
   observed_at: moment.nullable(),
 });
 export type DeviceStatus = z.infer<typeof deviceStatus>;
+
+/** What a model was seen to take on each of its devices. */
+const footprintStatus = z.object({
+  steady_mib: mib,
+  peak_mib: mib,
+  kv_cache_mib: mib.nullable(),
+  kv_cache_tokens: z.number().int().nullable(),
+  /** What the engine was told then. */
+  gpu_memory_utilization: z.number().nullable(),
+  tensor_parallel: z.number().int(),
+  device_class: z.string(),
+  /** Digest. */
+  image: z.string().nullable(),
+  /** From launch to ready. */
+  start_s: z.number(),
+  measured_at: moment,
+  source: z.enum(['process', 'device', 'engine']),
+});
+export type FootprintStatus = z.infer<typeof footprintStatus>;
 
 /** Fields of the original gateway, so that scripts written for it go on working. */
 export const originalStatus = z.object({
@@ -107,7 +151,22 @@ export const originalStatus = z.object({
       residents: z.array(z.string()),
     }),
   ),
-  known_footprints_mib: z.record(z.string(), z.unknown()),
+  known_footprints_mib: z.record(
+    z.string(),
+    z.object({
+      per_gpu_mib: mib,
+      effective_tp: z.number().int(),
+      effective_util: z.number(),
+      measured_at: z.number(),
+      signature: z.object({
+        mode: z.string(),
+        max_model_len: z.number().int(),
+        kv_seqs: z.number().int(),
+        effective_tp: z.number().int(),
+        util_basis: z.number(),
+      }),
+    }),
+  ),
   active_containers: z.record(
     z.string(),
     z.object({
@@ -168,10 +227,74 @@ export const statusAnswer = z.object({
   devices: z.record(z.string(), deviceStatus),
   models: z.record(z.string(), modelStatus),
   replicas: z.record(z.string(), replicaStatus),
-  footprints: z.record(z.string(), z.unknown()),
+  /** The newest of each model that has run, whether it still applies or not. */
+  footprints: z.record(z.string(), footprintStatus),
   ...originalStatus.shape,
 });
 export type StatusAnswer = z.infer<typeof statusAnswer>;
+
+const plannedHolder = z.object({
+  replica: z.string(),
+  model: z.string(),
+  bytes: z.number(),
+  why: z.enum(['pinned', 'busy', 'starting', 'leaving', 'idle', 'stuck']),
+  in_flight: z.number().int(),
+});
+
+const plannedDevice = z.object({
+  pool: z.string().nullable(),
+  uuid: z.string().nullable(),
+  total_bytes: z.number(),
+  /** Null in whole_card mode. */
+  budget_bytes: z.number().nullable(),
+  foreign_bytes: z.number(),
+  /** What engines that were launched may hold now. */
+  held_bytes: z.number(),
+  /** What is promised once all that is leaving has left. */
+  promised_bytes: z.number(),
+  free_bytes: z.number(),
+  residents: z.array(plannedHolder).readonly(),
+  state: z.enum(['ok', 'unmeasured', 'silent', 'quarantined']),
+  reason: z.string().nullable(),
+});
+export type PlannedDevice = z.infer<typeof plannedDevice>;
+
+const plannedModel = z.object({
+  /** It has a place, or would get one now. */
+  fits: z.boolean(),
+  outcome: z.enum(['placed', 'fits', 'waits', 'refused', 'never']),
+  devices: z.array(z.string()).readonly(),
+  /** On each of its devices; parts are null where only the whole is known. */
+  need: z
+    .object({
+      weights_bytes: z.number().nullable(),
+      kv_bytes: z.number().nullable(),
+      activation_bytes: z.number().nullable(),
+      overhead_bytes: z.number().nullable(),
+      total_bytes: z.number(),
+      peak_bytes: z.number(),
+    })
+    .nullable(),
+  basis: needBasis.nullable(),
+  tensor_parallel: z.number().int(),
+  gpu_memory_utilization: z.number().nullable(),
+  /** Replica ids. */
+  evicts: z.array(z.string()).readonly(),
+  missing_bytes: z.number(),
+  holders: z.array(plannedHolder.extend({ device: z.string().nullable() })).readonly(),
+  reason: z.string(),
+  notes: z.array(z.string()).readonly(),
+});
+export type PlannedModel = z.infer<typeof plannedModel>;
+
+/** `GET /gateway/plan`, and `plan --json` of the command line. */
+export const planAnswer = z.object({
+  placement_mode: z.enum(['budget', 'whole_card']),
+  eviction: z.enum(['lru', 'value']),
+  devices: z.record(z.string(), plannedDevice),
+  models: z.record(z.string(), plannedModel),
+});
+export type PlanAnswer = z.infer<typeof planAnswer>;
 
 /** Data of a `decision` event; `snapshot` carries a StatusAnswer. */
 export const decisionEvent = z.object({

@@ -56,8 +56,9 @@ export function isComing(replica: ReplicaSnapshot): boolean {
   return replica.state === 'reserved' || replica.state === 'starting';
 }
 
-/** Others' bytes and those of engines that are up; an engine that still loads counts as reserved only. */
+/** As read; else others' bytes and those of engines that are up: one that still loads counts as reserved only. */
 export function usedBytes(device: DeviceSnapshot, fleet: FleetSnapshot): Bytes {
+  if (device.usedBytes !== null) return device.usedBytes;
   let used = device.foreignBytes;
   for (const id of device.residents) {
     const replica = fleet.replicas.get(id);

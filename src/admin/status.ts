@@ -1,9 +1,14 @@
 /** `GET /gateway/status`: one snapshot, told in the interface's words. */
+import type { Config } from '../config/config.ts';
+import type { Footprint } from '../core/memory/footprint.ts';
 import type { DeviceSnapshot, FleetSnapshot, ModelSnapshot, ReplicaSnapshot } from '../core/snapshot.ts';
-import type { DeviceStatus, ModelStatus, ReplicaStatus, StatusAnswer } from './contract.ts';
+import type { DeviceStatus, FootprintStatus, ModelStatus, ReplicaStatus, StatusAnswer } from './contract.ts';
 import { originalFields } from './original-status.ts';
 import { mib, seconds, usedBytes, wallTimes } from './status-facts.ts';
 import type { StatusFacts, WallTimes } from './status-facts.ts';
+
+/** The part of a preparation that has to be done before its pace says anything. */
+const LEAST_SEEN = 0.02;
 
 export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
   const { fleet, config } = facts;
@@ -18,10 +23,10 @@ export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
     },
     config: { source: config.source, problems: config.problems.map((problem) => ({ ...problem })) },
     limits: limitsOf(facts),
-    devices: mapped(fleet.devices, (device) => deviceStatus(device, fleet)),
-    models: mapped(fleet.models, (model) => modelStatus(model, times)),
+    devices: mapped(fleet.devices, (device) => deviceStatus(device, fleet, times)),
+    models: mapped(fleet.models, (model) => modelStatus(model, facts, times)),
     replicas: mapped(fleet.replicas, (replica) => replicaStatus(replica, facts, times)),
-    footprints: {},
+    footprints: footprintsOf(fleet),
     ...originalFields(facts, times),
   };
 }
@@ -49,11 +54,12 @@ function limitsOf({ config, fleet, bufferedBytes }: StatusFacts): StatusAnswer['
   };
 }
 
-function modelStatus(model: ModelSnapshot, times: WallTimes): ModelStatus {
-  const failure = model.lastFailure;
+function modelStatus(model: ModelSnapshot, facts: StatusFacts, times: WallTimes): ModelStatus {
+  const { lastFailure: failure, preparation, need } = model;
   return {
     state: model.state,
     driver: model.driver,
+    aliases: aliasesOf(model.name, facts.config),
     replicas: [...model.replicas],
     queued: model.queued,
     in_flight: model.inFlight,
@@ -62,6 +68,13 @@ function modelStatus(model: ModelSnapshot, times: WallTimes): ModelStatus {
     max_queue_size: model.maxQueueSize,
     last_used_at: times.isoOrNull(model.lastUsedAt),
     pinned_by: model.pinnedBy,
+    preparation: preparation && {
+      phase: preparation.phase,
+      progress: preparation.fraction,
+      since: times.iso(preparation.since),
+      eta_s: etaOfPreparation(model, facts),
+    },
+    need: need && { basis: need.basis, total_mib: mib(need.totalBytes), peak_mib: mib(need.peakBytes) },
     last_failure: failure && {
       cause: failure.cause,
       message: failure.message,
@@ -81,6 +94,7 @@ function replicaStatus(replica: ReplicaSnapshot, facts: StatusFacts, times: Wall
     eta_s: etaOf(replica, facts),
     devices: [...replica.devices],
     reserved_mib: mib(replica.reservedBytes),
+    measured: replica.measured,
     leases: replica.leases,
     pid: replica.pid,
     container: replica.container,
@@ -100,16 +114,58 @@ function etaOf(replica: ReplicaSnapshot, { fleet, meanStart }: StatusFacts): num
   return seconds(Math.max(0, mean - elapsed));
 }
 
-function deviceStatus(device: DeviceSnapshot, fleet: FleetSnapshot): DeviceStatus {
+/** At the pace so far, and then as long as its starts take; the pace is no guess before some of it is done. */
+function etaOfPreparation({ name, preparation }: ModelSnapshot, { fleet, meanStart }: StatusFacts): number | null {
+  if (preparation === null || preparation.fraction === null || preparation.fraction < LEAST_SEEN) return null;
+  const { fraction, since } = preparation;
+  return seconds(((fleet.at - since) * (1 - fraction)) / fraction + (meanStart(name) ?? 0));
+}
+
+function aliasesOf(name: string, { aliases }: Config): string[] {
+  return [...aliases].flatMap(([alias, model]) => (model === name ? [alias] : []));
+}
+
+/** Nobody knows the bytes of devices that cannot be read: none are shown. */
+function deviceStatus(device: DeviceSnapshot, fleet: FleetSnapshot, times: WallTimes): DeviceStatus {
+  const shown = (bytes: number): number => (device.unmeasured ? 0 : mib(bytes));
   return {
     pool: device.pool,
-    total_mib: mib(device.totalBytes),
-    used_mib: mib(usedBytes(device, fleet)),
-    reserved_mib: mib(device.reservedBytes),
-    budget_mib: mib(device.budgetBytes),
+    total_mib: shown(device.totalBytes),
+    used_mib: shown(usedBytes(device, fleet)),
+    reserved_mib: shown(device.reservedBytes),
+    budget_mib: shown(device.budgetBytes),
     residents: [...device.residents],
     state: device.state,
-    observed_at: null,
+    reason: device.quarantine ?? device.silent,
+    gate:
+      device.gateHolder === null
+        ? null
+        : { replica: device.gateHolder, for_s: seconds(fleet.at - (device.gateSince ?? fleet.at)) },
+    observed_at: times.isoOrNull(device.observedAt),
+  };
+}
+
+function footprintsOf(fleet: FleetSnapshot): StatusAnswer['footprints'] {
+  const known = [...fleet.models.values()].flatMap(({ name, footprint }) =>
+    footprint === null ? [] : [[name, footprintStatus(footprint)] as const],
+  );
+  return Object.fromEntries(known);
+}
+
+function footprintStatus(footprint: Footprint): FootprintStatus {
+  const { signature, kvCacheBytes } = footprint;
+  return {
+    steady_mib: mib(footprint.steadyBytes),
+    peak_mib: mib(footprint.peakBytes),
+    kv_cache_mib: kvCacheBytes === null ? null : mib(kvCacheBytes),
+    kv_cache_tokens: footprint.kvCacheTokens,
+    gpu_memory_utilization: footprint.utilization,
+    tensor_parallel: signature.tensorParallel,
+    device_class: signature.deviceClass,
+    image: signature.image,
+    start_s: seconds(footprint.startTime),
+    measured_at: new Date(footprint.measuredAt).toISOString(),
+    source: footprint.source,
   };
 }
 

@@ -1,4 +1,5 @@
 /** What the control plane asks: commands with an optional wait, the journal, logs and health, all over the one controller. */
+import { planReport, type PlanReport } from '../core/memory/plan-report.ts';
 import type { FleetSnapshot } from '../core/snapshot.ts';
 import type { LogOptions } from '../drivers/driver.ts';
 import { gatewayError, type GatewayError } from '../errors.ts';
@@ -20,6 +21,10 @@ export class Commands implements FleetControl {
 
   snapshot(): FleetSnapshot {
     return this.#controller.snapshot();
+  }
+
+  plan(model?: string): PlanReport {
+    return planReport(this.#controller.state, this.#controller.now, model);
   }
 
   async load(model: string, options: CommandOptions): Promise<CommandResult> {

@@ -1,5 +1,6 @@
 /** What the control plane may see and ask. Implemented by the controller. */
 import type { Decision } from '../core/effects.ts';
+import type { PlanReport } from '../core/memory/plan-report.ts';
 import type { FleetSnapshot } from '../core/snapshot.ts';
 import type { GatewayError } from '../errors.ts';
 import type { LogOptions } from '../drivers/driver.ts';
@@ -22,6 +23,8 @@ export interface CommandOptions {
 
 export interface FleetControl {
   snapshot(): FleetSnapshot;
+  /** What would go where if it were asked for now: of all models, or of one. Changes nothing. */
+  plan(model?: string): PlanReport;
   load(model: string, options: CommandOptions): Promise<CommandResult>;
   /** Drains, then stops; waiting tickets of the model start it again. */
   unload(model: string, options: CommandOptions): Promise<CommandResult>;

@@ -1,6 +1,7 @@
 /** A FleetControl that says what a test wants and records what it was asked. */
 import type { CommandOptions, CommandResult, FleetControl, JournalEntry } from '../../src/controller/control.ts';
 import type { Decision } from '../../src/core/effects.ts';
+import type { PlanReport } from '../../src/core/memory/plan-report.ts';
 import type { FleetSnapshot } from '../../src/core/snapshot.ts';
 import type { LogOptions } from '../../src/drivers/driver.ts';
 import { fleetSnapshot } from './fleet-snapshot.ts';
@@ -12,6 +13,7 @@ export interface AskedCommand extends CommandOptions {
 
 export class FakeFleetControl implements FleetControl {
   fleet: FleetSnapshot = fleetSnapshot();
+  report: PlanReport = { placement_mode: 'budget', eviction: 'lru', devices: {}, models: {} };
   reasons: readonly string[] = [];
   ready = true;
   readonly asked: AskedCommand[] = [];
@@ -27,6 +29,12 @@ export class FakeFleetControl implements FleetControl {
   snapshot(): FleetSnapshot {
     this.snapshots += 1;
     return this.fleet;
+  }
+
+  plan(model?: string): PlanReport {
+    const { models, ...rest } = this.report;
+    if (model === undefined) return this.report;
+    return { ...rest, models: Object.fromEntries(Object.entries(models).filter(([name]) => name === model)) };
   }
 
   load = (model: string, options: CommandOptions): Promise<CommandResult> => this.#ask('load', model, options);

@@ -1,5 +1,5 @@
 /** Routes that act: load, unload, pin and unpin a model. */
-import { gatewayError } from '../../errors.ts';
+import { findModel } from '../find-model.ts';
 import { COMMANDS } from '../contract.ts';
 import type { Command, CommandAnswer } from '../contract.ts';
 import type { AdminOptions } from '../options.ts';
@@ -7,8 +7,6 @@ import { errorReply, jsonReply } from '../reply.ts';
 import { post } from '../routing.ts';
 import type { AdminContext, Route } from '../routing.ts';
 import { isTrue } from './follow.ts';
-
-const KNOWN_SHOWN = 20;
 
 export function commandRoutes(options: AdminOptions, closers: Set<() => void>): readonly Route[] {
   return COMMANDS.map((command) =>
@@ -25,14 +23,9 @@ async function perform(
   command: Command,
   name: string,
 ): Promise<Response> {
-  const { models, aliases } = config();
-  const model = models.has(name) ? name : aliases.get(name);
-  if (model === undefined) {
-    const known = [...models.keys()].slice(0, KNOWN_SHOWN).join(', ');
-    const more = models.size > KNOWN_SHOWN ? ` and ${models.size - KNOWN_SHOWN} more` : '';
-    const message = `No model is called '${name.slice(0, 120)}'; there are: ${known || 'none'}${more}.`;
-    return errorReply(gatewayError('model_not_found', message, { param: 'model' }));
-  }
+  const found = findModel(config(), name);
+  if ('error' in found) return errorReply(found.error);
+  const { model } = found;
   const wait = isTrue(context.req.query('wait'));
   const leaving = new AbortController();
   const leave = (): void => leaving.abort();

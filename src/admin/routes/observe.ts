@@ -4,7 +4,8 @@ import { effectiveConfig } from '../../config/effective.ts';
 import { gatewayError } from '../../errors.ts';
 import type { RequestRecord } from '../../telemetry/telemetry.ts';
 import { isPrivileged } from '../app.ts';
-import type { ReadyAnswer, RequestAnswer } from '../contract.ts';
+import type { PlanAnswer, ReadyAnswer, RequestAnswer } from '../contract.ts';
+import { findModel } from '../find-model.ts';
 import type { AdminOptions } from '../options.ts';
 import { staticFiles } from '../page.ts';
 import { errorReply, jsonReply, retryAfter } from '../reply.ts';
@@ -27,6 +28,7 @@ export function observingRoutes(options: AdminOptions, startedAt: Milliseconds):
     get('/gateway/status', 'metrics', (context) =>
       jsonReply(statusAnswerOf(readStatusFacts(options, startedAt, isPrivileged(context, options)))),
     ),
+    get('/gateway/plan', 'metrics', (context) => planOf(options, context.req.query('model'))),
     get('/gateway/requests/(?<id>.+)', 'inference', (context, { id = '' }) => {
       const principal = context.get('principal');
       const record = options.telemetry.requests.find(id, allows(principal, 'admin') ? null : principal.keyId);
@@ -40,6 +42,13 @@ export function observingRoutes(options: AdminOptions, startedAt: Milliseconds):
       get(file.path.replaceAll('.', '\\.'), 'open', () => new Response(file.body, { headers: file.headers })),
     ),
   ];
+}
+
+/** What would happen, changing nothing: of all models, or of the one that is named. */
+function planOf({ control, config }: AdminOptions, name: string | undefined): Response {
+  if (name === undefined) return jsonReply(control.plan() satisfies PlanAnswer);
+  const found = findModel(config(), name);
+  return 'error' in found ? errorReply(found.error) : jsonReply(control.plan(found.model) satisfies PlanAnswer);
 }
 
 function readiness({ control }: AdminOptions): Response {
