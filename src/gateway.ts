@@ -3,9 +3,10 @@ import { createAdmin } from './admin/create-admin.ts';
 import { createAccess } from './auth/access.ts';
 import type { Config, ListenAddress } from './config/config.ts';
 import { Commands } from './controller/commands.ts';
-import { Controller } from './controller/controller.ts';
+import { Controller, type ControllerOptions } from './controller/controller.ts';
 import { UnknownDevices } from './controller/device-monitor.ts';
 import { FootprintFile } from './controller/footprint-file.ts';
+import type { UpstreamPools } from './controller/gate.ts';
 import { reconcile } from './controller/reconcile.ts';
 import type { DriverKind } from './core/settings.ts';
 import type { ReplicaRef } from './core/state.ts';
@@ -67,64 +68,18 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
-  const { log } = telemetry;
-  const parts: { proxy?: Proxy; controller?: Controller } = {};
-  const runtimes = await createModelRuntimes({
-    config,
-    platform,
-    stateDir,
-    devices: () => parts.controller?.state.settings.devices ?? [],
-    sizeOf: async () => ({ kind: 'unknown', reason: 'nobody looks yet', passing: true }),
-    hubToken: platform.env['HF_TOKEN'] || platform.env['HUGGING_FACE_HUB_TOKEN'] || null,
-    notice: (text) => log.warn({}, text),
+  const parts: { proxy?: Proxy } = {};
+  const fleet = await createFleet(options, stateDir, {
+    close: (replicaId) => parts.proxy?.pools.close(replicaId),
+    destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
   });
-  const refuses = refusal(config);
-  const probe = createProbe(config.devices, config.drivers.docker, platform, stateDir.gatewayId);
-  const footprints = new FootprintFile({
-    platform,
-    log,
-    folder: stateDir.folder,
-    legacyPath: platform.env['MEMORY_FOOTPRINT_FILE'] || null,
-  });
+  const { controller, runtimes } = fleet;
   const access = createAccess({
     auth: config.auth,
     allowedHosts: config.server.allowedHosts,
     corsOrigins: config.server.corsOrigins,
   });
   const settings = toProxySettings(config, platform.clock.wall());
-  const pinned = await stateDir.readPins();
-  // A model that is missing from one run's configuration stays pinned for the next.
-  const absent = pinned.filter((model) => !config.models.has(model));
-  const controller = new Controller({
-    settings: toFleetSettings(config, 1, platform.sha256, listedDevices(config), refuses),
-    runtimes,
-    probe,
-    devices: {
-      known: listedDevices(config),
-      named: namesDevices(config),
-      settings: (reading, version) => toFleetSettings(config, version, platform.sha256, reading, refuses),
-      checkNames: (reading, booting) => {
-        const missing = missingDevices(config, reading);
-        if (missing === null) return;
-        if (booting) throw new UnknownDevices(missing);
-        log.error({}, missing);
-      },
-    },
-    saveFootprint: (footprint) => footprints.learned(footprint),
-    platform,
-    telemetry,
-    pools: {
-      close: (replicaId) => parts.proxy?.pools.close(replicaId),
-      destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
-    },
-    savePins: (models) => {
-      stateDir
-        .writePins([...models, ...absent])
-        .catch((error: unknown) => telemetry.log.error({ err: error }, 'pins cannot be written down'));
-    },
-    recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
-  });
-  parts.controller = controller;
   const control = new Commands(controller, runtimes, () => []);
   const admin = createAdmin({
     control,
@@ -152,26 +107,78 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     proxyStats: () => proxy.stats(),
     configProblems: () => config.problems.filter((problem) => problem.severity !== 'info').length,
   });
-  return new WiredGateway({ ...options, stateDir, pinned, footprints, probe, runtimes, controller, admin, proxy });
+  return new WiredGateway({ ...options, ...fleet, stateDir, admin, proxy });
 }
 
-/** Why a model can never start here, as its engine knows it. */
-const refusal =
-  (config: Config): Refusal =>
-  (model) =>
-    engineOf(model.engine).refusal(
-      model,
-      model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null,
-    );
-
-interface Parts extends GatewayOptions {
-  readonly stateDir: StateDir;
+interface Fleet {
+  readonly controller: Controller;
+  readonly runtimes: ModelRuntimes;
+  readonly probe: Probe;
+  readonly footprints: FootprintFile;
   /** As an earlier run left them. */
   readonly pinned: readonly string[];
-  readonly footprints: FootprintFile;
-  readonly probe: Probe;
-  readonly runtimes: ModelRuntimes;
-  readonly controller: Controller;
+}
+
+async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: UpstreamPools): Promise<Fleet> {
+  const { config, platform, telemetry } = options;
+  const { log } = telemetry;
+  const parts: { controller?: Controller } = {};
+  const runtimes = await createModelRuntimes({
+    config,
+    platform,
+    stateDir,
+    devices: () => parts.controller?.state.settings.devices ?? [],
+    sizeOf: async () => ({ kind: 'unknown', reason: 'nobody looks yet', passing: true }),
+    hubToken: platform.env['HF_TOKEN'] || platform.env['HUGGING_FACE_HUB_TOKEN'] || null,
+    notice: (text) => log.warn({}, text),
+  });
+  const probe = createProbe(config.devices, config.drivers.docker, platform, stateDir.gatewayId);
+  const legacyPath = platform.env['MEMORY_FOOTPRINT_FILE'] || null;
+  const footprints = new FootprintFile({ platform, log, folder: stateDir.folder, legacyPath });
+  const pinned = await stateDir.readPins();
+  // A model that is missing from one run's configuration stays pinned for the next.
+  const absent = pinned.filter((model) => !config.models.has(model));
+  const { settings, ...devices } = deviceOptions(options);
+  parts.controller = new Controller({
+    settings: settings(devices.known, 1),
+    runtimes,
+    probe,
+    devices: { ...devices, settings },
+    saveFootprint: (footprint) => footprints.learned(footprint),
+    platform,
+    telemetry,
+    pools,
+    savePins: (models) => {
+      stateDir
+        .writePins([...models, ...absent])
+        .catch((error: unknown) => log.error({ err: error }, 'pins cannot be written down'));
+    },
+    recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
+  });
+  return { controller: parts.controller, runtimes, probe, footprints, pinned };
+}
+
+/** How devices become settings, and what is said of those that the machine has not got. */
+function deviceOptions({ config, platform, telemetry }: GatewayOptions): ControllerOptions['devices'] {
+  const refuses: Refusal = (model) => {
+    const image = model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null;
+    return engineOf(model.engine).refusal(model, image);
+  };
+  return {
+    known: listedDevices(config),
+    named: namesDevices(config),
+    settings: (reading, version) => toFleetSettings(config, version, platform.sha256, reading, refuses),
+    checkNames: (reading, booting) => {
+      const missing = missingDevices(config, reading);
+      if (missing === null) return;
+      if (booting) throw new UnknownDevices(missing);
+      telemetry.log.error({}, missing);
+    },
+  };
+}
+
+interface Parts extends GatewayOptions, Fleet {
+  readonly stateDir: StateDir;
   readonly admin: ReturnType<typeof createAdmin>;
   readonly proxy: Proxy;
 }

@@ -10,7 +10,7 @@ export type Sha256 = (text: string) => string;
  */
 export function specHash(config: Config, model: ModelConfig, sha256: Sha256): string {
   const command = model.driver === 'process' ? (model.command ?? config.drivers.process.command) : null;
-  const docker = model.driver === 'docker' ? config.drivers.docker : null;
+  const docker = model.driver === 'docker' ? containerIdentity(config, model) : null;
   return sha256(
     JSON.stringify({
       name: model.name,
@@ -20,14 +20,18 @@ export function specHash(config: Config, model: ModelConfig, sha256: Sha256): st
       url: model.url,
       command,
       env: sorted(model.env),
-      image: docker && (model.image ?? docker.image),
-      libraryPath: docker && docker.libraryPath,
+      container: docker,
       volumes: model.volumes,
       shmSize: model.shmSize,
       flags: model.engine === 'vllm' ? flags(model) : null,
       size: sizeRules(config, model),
     }),
   );
+}
+
+function containerIdentity({ drivers }: Config, model: ModelConfig): object {
+  const { image, libraryPath } = drivers.docker;
+  return { image: model.image ?? image, libraryPath };
 }
 
 function flags(model: ModelConfig): object {
