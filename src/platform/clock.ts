@@ -6,6 +6,7 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   wall: () => Date.now(),
   after,
+  afterReads: (run) => void setImmediate(run),
   sleep(delay, signal) {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {

@@ -11,6 +11,8 @@ export interface Clock {
   wall(): Milliseconds;
   /** Runs `run` once, `delay` ms from now (clamped to [0, TIMER_MAX]). Disposing cancels. Never keeps the process alive by itself. */
   after(delay: Milliseconds, run: () => void): Disposable;
+  /** Runs `run` once, when all that can be read now has been read: what many readings cause can be done together. */
+  afterReads(run: () => void): void;
   /** Resolves after `delay` ms; rejects with the signal's reason when aborted. */
   sleep(delay: Milliseconds, signal?: AbortSignal): Promise<void>;
 }

@@ -13,7 +13,6 @@ import { describeModel, listModels } from './models-route.ts';
 import { commonHeaders } from './reply-headers.ts';
 import { errorBody, errorHeaders, rowOf, statusOf } from './reply.ts';
 import { RequestLedger } from './request-ledger.ts';
-import { NodeResponseWriter } from './response-writer.ts';
 import type { ProxySettings } from './settings.ts';
 import type { ControlPaths, World } from './world.ts';
 
@@ -150,7 +149,7 @@ export class Front {
       world: this.world,
       settings: visit.settings,
       request,
-      writer: new NodeResponseWriter(response, request.socket),
+      writer: this.world.writers.for(response, request.socket),
       requestId: visit.requestId,
       endpoint: route.endpoint,
       ownRoute: route.own ? target.path : null,
@@ -245,9 +244,10 @@ class Visit {
     if (status !== 204) all.push('content-length', String(length));
     if (last && !this.world.draining) all.push('connection', 'close');
     ledger.status = status;
-    response.writeHead(status, all);
+    const writer = this.world.writers.for(response, request.socket);
+    writer.head(status, all);
     ledger.sent(length);
-    response.end(request.method === 'HEAD' ? undefined : body);
+    writer.end(request.method === 'HEAD' ? undefined : body);
     ledger.end(how.outcome, how.code, 0, 0, null);
     connection.vacate();
   }

@@ -6,6 +6,7 @@ import type { Milliseconds } from '../units.ts';
 import { BodyBudget } from './body-budget.ts';
 import { Front } from './front.ts';
 import { Listener } from './listener.ts';
+import { ResponseWriters } from './response-writers.ts';
 import { Ticker } from './ticker.ts';
 import { Upstreams } from './upstreams.ts';
 import type { ControlPaths, ProxyOptions, World } from './world.ts';
@@ -59,6 +60,7 @@ class DataPlane implements Proxy {
       ticker: new Ticker(clock),
       budget: new BodyBudget(() => options.settings().maxBufferedBytes),
       upstreams: new Upstreams(clock),
+      writers: new ResponseWriters(options.platform, options.telemetry.log),
       nextId: () => `${prefix}-${(++count).toString(36)}`,
       draining: false,
     };
@@ -76,7 +78,8 @@ class DataPlane implements Proxy {
     return this.open(address, control);
   }
 
-  private open(address: Address, control: ControlPaths | undefined): Promise<{ readonly port: number }> {
+  private async open(address: Address, control: ControlPaths | undefined): Promise<{ readonly port: number }> {
+    await this.world.writers.check();
     const listener = new Listener(this.world, new Front(this.world, isLoopbackHost(address.host), control));
     this.listeners.push(listener);
     return listener.listen(address);

@@ -7,6 +7,7 @@ import type { Platform } from '../platform/platform.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { ProxySettings } from './settings.ts';
+import type { ResponseWriters } from './response-writers.ts';
 import type { Ticker } from './ticker.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -33,6 +34,7 @@ export interface World extends ProxyOptions {
   readonly ticker: Ticker;
   readonly budget: BodyBudget;
   readonly upstreams: Upstreams;
+  readonly writers: ResponseWriters;
   /** Unique for the life of the process, and unlike those of other processes. */
   readonly nextId: () => string;
   /** No connection is kept alive any more. */

@@ -131,6 +131,7 @@ function fasterClock(clock: Clock, speed: number): Clock {
     monotonic: () => clock.monotonic() * speed,
     wall: () => clock.wall(),
     after: (delay, run) => clock.after(delay / speed, run),
+    afterReads: (run) => clock.afterReads(run),
     sleep: (delay, signal) => clock.sleep(delay / speed, signal),
   };
 }
@@ -142,6 +143,7 @@ function countingClock(clock: Clock): { readonly clock: Clock; readonly armed: (
     clock: {
       monotonic: () => clock.monotonic(),
       wall: () => clock.wall(),
+      afterReads: (run) => clock.afterReads(run),
       after: (delay, run) => {
         const mark = {};
         armed.add(mark);

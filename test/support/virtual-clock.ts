@@ -50,6 +50,10 @@ export class VirtualClock implements Clock {
     };
   }
 
+  afterReads(run: () => void): void {
+    queueMicrotask(run);
+  }
+
   sleep(delay: Milliseconds, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
