@@ -123,7 +123,13 @@ function againstModels(): void {
     const cold = (((performance.now() - started) / Math.max(1, models - 8)) * 1_000).toFixed(2).padStart(9);
     // Others' memory changes: every model without a place is planned anew.
     const again = microseconds(160, (round) => {
-      shared.do({ kind: 'device.observed', id: 'gpu-0', totalBytes: 80 * GIB, foreignBytes: (round % 2) * GIB });
+      shared.do({
+        kind: 'device.observed',
+        id: 'gpu-0',
+        totalBytes: 80 * GIB,
+        usedBytes: (round % 2) * GIB,
+        foreignBytes: (round % 2) * GIB,
+      });
     });
     print(`${String(models).padEnd(8)} ${hot}   ${release}     ${cold}                               ${again}`);
   }

@@ -1,67 +1,100 @@
-/** What devices truly hold, kept apart from the core's ledger: by our own doing never more than the budget. */
-import type { FleetEffect } from '../../src/core/effects.ts';
+/**
+ * What devices truly hold, moment by moment, kept apart from the core's ledger: never more than there is, and by our own
+ * doing never more than the budget. An engine that measures free memory is thrown off by a neighbour that moves meanwhile.
+ */
 import type { ReplicaRef } from '../../src/core/state.ts';
 import type { Bytes } from '../../src/units.ts';
 import type { Kernel } from './kernel.ts';
 import type { SimulatedDevice } from './scenario.ts';
 
-interface Owner {
+export interface Owner {
   readonly ref: ReplicaRef;
-  readonly reservations: ReadonlyMap<string, Bytes>;
-  readonly phase: string;
+  /** It looks at free memory at the beginning of the load and again after a trial run. */
+  window: 'before' | 'measuring' | 'after';
+  /** Its KV cache was given to it in bytes: it measures nothing. */
+  readonly fixed: boolean;
+  /** Who moved memory while it measured. */
+  missizedBy: string | null;
 }
 
 export class DeviceMemory {
   readonly #kernel: Kernel;
   readonly #devices: ReadonlyMap<string, SimulatedDevice>;
-  readonly #owners = new Map<string, Owner>();
+  readonly #owners = new Map<Owner, ReadonlyMap<string, Bytes>>();
+  readonly #foreign = new Map<string, Bytes>();
 
   constructor(kernel: Kernel, devices: readonly SimulatedDevice[]) {
     this.#kernel = kernel;
     this.#devices = new Map(devices.map((device) => [device.id, device]));
   }
 
-  take(owner: Owner): void {
-    this.#owners.set(owner.ref.id, owner);
-    for (const [id, device] of this.#devices) {
-      const used = this.used(id);
-      this.#kernel.check('I-39', used <= device.budgetBytes, () => `${used} of ${device.budgetBytes} bytes on ${id}`);
-    }
+  /** It holds this from now on; false (and nothing changes) when there is not so much. */
+  set(owner: Owner, bytes: ReadonlyMap<string, Bytes>): boolean {
+    for (const [id, wanted] of bytes) if (!this.#fits(owner, id, wanted)) return false;
+    this.#owners.set(owner, bytes);
+    this.#throwOff(owner, bytes);
+    return true;
   }
 
   give(owner: Owner): void {
-    this.#owners.delete(owner.ref.id);
+    const bytes = this.#owners.get(owner);
+    if (!bytes) return;
+    this.#owners.delete(owner);
+    this.#throwOff(owner, bytes);
   }
 
+  holds(owner: Owner): ReadonlyMap<string, Bytes> {
+    return this.#owners.get(owner) ?? new Map();
+  }
+
+  /** Bytes of our engines. */
   used(deviceId: string): Bytes {
     let sum = 0;
-    for (const owner of this.#owners.values()) sum += owner.reservations.get(deviceId) ?? 0;
+    for (const bytes of this.#owners.values()) sum += bytes.get(deviceId) ?? 0;
     return sum;
   }
 
-  /** An engine that sizes itself must not have a neighbour that goes away in good order meanwhile. */
-  stopBegins(leaving: Owner, effect: Extract<FleetEffect, { kind: 'replica.stop' }>): void {
-    const forced = effect.starting || effect.exited || effect.reason === 'not_adopted';
-    if (forced || effect.reason === 'crashed' || effect.reason === 'stalled' || effect.reason === 'unhealthy') return;
-    for (const neighbour of this.#sizing(leaving)) {
-      this.#kernel.fail('I-43', `${leaving.ref.id} stops (${effect.reason}) while ${neighbour.ref.id} sizes itself`);
-    }
+  foreign(deviceId: string): Bytes {
+    return this.#foreign.get(deviceId) ?? 0;
   }
 
-  /** Nor is anything else launched beside it. */
-  launchBegins(launched: Owner): void {
-    for (const neighbour of this.#sizing(launched)) {
-      this.#kernel.fail('I-43', `${launched.ref.id} starts while ${neighbour.ref.id} sizes itself`);
-    }
+  /** Others take what they want, or what is left. */
+  setForeign(deviceId: string, wanted: Bytes): void {
+    const total = this.#devices.get(deviceId)?.totalBytes ?? 0;
+    this.#foreign.set(deviceId, Math.max(0, Math.min(wanted, total - this.used(deviceId))));
   }
 
-  *#sizing(other: Owner): Generator<Owner> {
-    for (const owner of this.#owners.values()) {
-      if (owner.ref.id === other.ref.id || owner.phase !== 'loading') continue;
-      // One that failed is on its way out; one from an earlier run is past its sizing.
-      const known = this.#kernel.state.replicas.get(owner.ref.id);
-      if (known?.phase !== 'starting' || known.adopted) continue;
-      if ([...owner.reservations.keys()].some((id) => other.reservations.has(id))) yield owner;
+  #fits(owner: Owner, id: string, wanted: Bytes): boolean {
+    const device = this.#devices.get(id);
+    if (!device) return false;
+    const ours = this.used(id) - (this.#owners.get(owner)?.get(id) ?? 0) + wanted;
+    const all = ours + this.foreign(id);
+    const excuse = this.#excuse(owner, id, wanted);
+    const { budgetBytes, totalBytes } = device;
+    this.#kernel.check('I-39', ours <= budgetBytes || excuse, () => `${ours} of ${budgetBytes} bytes on ${id}`);
+    this.#kernel.check('I-39', all <= totalBytes || excuse, () => `${all} bytes on ${id}, which has ${totalBytes}`);
+    return all <= totalBytes;
+  }
+
+  /** Something takes more than was promised, or others more than anybody could know: a start may fail of that. */
+  #excuse(owner: Owner, id: string, wanted: Bytes): boolean {
+    const { state } = this.#kernel;
+    const known = state.devices.get(id);
+    if (!known || known.silent !== null || this.foreign(id) > known.foreignBytes) return true;
+    for (const [other, bytes] of new Map(this.#owners).set(owner, new Map([[id, wanted]]))) {
+      const replica = state.replicas.get(other.ref.id);
+      const steady = replica?.reservations.get(id) ?? 0;
+      const promised = replica?.readyAt === null ? Math.max(steady, replica.peaks.get(id) ?? 0) : steady;
+      if ((bytes.get(id) ?? 0) > promised) return true;
+    }
+    return false;
+  }
+
+  /** Its neighbours that measure see bytes come or go that are not their own. */
+  #throwOff(mover: Owner, bytes: ReadonlyMap<string, Bytes>): void {
+    for (const [owner, held] of this.#owners) {
+      if (owner === mover || owner.window !== 'measuring' || owner.fixed) continue;
+      if ([...held.keys()].some((id) => bytes.has(id))) owner.missizedBy = mover.ref.id;
     }
   }
 }

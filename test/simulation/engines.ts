@@ -1,38 +1,16 @@
 /** The driver and its engines: processes with memory, starts that take time, and everything that goes wrong with them. */
 import type { FleetEffect } from '../../src/core/effects.ts';
-import type { FoundReplica } from '../../src/core/events.ts';
-import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
+import type { FoundReplica, StartMilestone } from '../../src/core/events.ts';
+import type { ReplicaRef } from '../../src/core/state.ts';
 import type { StartFailureCause } from '../../src/errors.ts';
-import type { Bytes, Milliseconds } from '../../src/units.ts';
+import { SECOND, type Bytes, type Milliseconds } from '../../src/units.ts';
 import { DeviceMemory } from './device-memory.ts';
+import { Truths, type Engine, type Launch } from './engine.ts';
 import type { Kernel } from './kernel.ts';
 import { Random } from './random.ts';
 import type { Scenario, SimulatedModel, StartFault, StopFault } from './scenario.ts';
 
-type Launch = Extract<FleetEffect, { kind: 'replica.launch' }>;
 type Stop = Extract<FleetEffect, { kind: 'replica.stop' }>;
-
-export interface Engine {
-  readonly ref: ReplicaRef;
-  readonly model: string;
-  readonly specHash: string;
-  readonly reservations: ReadonlyMap<string, Bytes>;
-  readonly port: number | null;
-  readonly endpoint: Endpoint;
-  readonly hasCounters: boolean;
-  phase: 'spawning' | 'loading' | 'ready' | 'exited' | 'gone';
-  /** Answers health and nothing else. */
-  hung: boolean;
-  /** Health is refused. */
-  sick: boolean;
-  slowHealth: boolean;
-  /** The life of the gateway that listens to it. */
-  life: number;
-  stopAsked: boolean;
-  watched: boolean;
-  /** Requests in hand, told when it dies. */
-  readonly work: Map<string, () => void>;
-}
 
 interface StartOrder {
   readonly fault: StartFault;
@@ -41,15 +19,24 @@ interface StartOrder {
 }
 
 const HEALTH_PERIOD = 5_000;
+/** Of a load: when it looks at free memory, and when it has measured. */
+const LOOKS = 0.2;
+const HAS_MEASURED = 0.7;
+/** Of what it takes in the end, as soon as its weights are loaded. */
+const WEIGHTS = 0.6;
+/** How long the driver waits for memory to be seen back. */
+const MEMORY_WAIT = 60 * SECOND;
 
 export class Engines {
   readonly all = new Map<string, Engine>();
   readonly memory: DeviceMemory;
+  readonly truths: Truths;
   /** While faults are on; orders that come too late are void. */
   faults = true;
   readonly #kernel: Kernel;
   readonly #latencyMs: number;
   readonly #random: Random;
+  readonly #eyes: Random;
   readonly #models: ReadonlyMap<string, SimulatedModel>;
   readonly #startOrders = new Map<string, StartOrder[]>();
   readonly #stopOrders = new Map<string, { fault: StopFault; lastsMs: number }[]>();
@@ -58,6 +45,8 @@ export class Engines {
     this.#kernel = kernel;
     this.#latencyMs = scenario.latencyMs;
     this.#random = new Random(scenario.seed, 'engines');
+    this.#eyes = new Random(scenario.seed, 'eyes');
+    this.truths = new Truths(scenario);
     this.#models = new Map(scenario.models.map((model) => [model.settings.name, model]));
     this.memory = new DeviceMemory(kernel, scenario.devices);
   }
@@ -86,6 +75,14 @@ export class Engines {
       model: effect.model,
       specHash: effect.specHash,
       reservations: effect.reservations,
+      share: effect.share,
+      ...this.truths.of(effect, model),
+      fixed: effect.share.kvCacheBytes !== null,
+      window: 'before',
+      missizedBy: null,
+      milestones: model?.milestones ?? true,
+      launchedAt: this.#kernel.now,
+      bornIn: this.#kernel.life,
       port: effect.port,
       endpoint: { origin: `sim://${id}`, pathPrefix: '', pid: this.all.size + 1, container: null },
       hasCounters: model?.hasCounters ?? true,
@@ -99,7 +96,6 @@ export class Engines {
       work: new Map(),
     };
     this.#kernel.check('I-88', !this.all.has(id), () => `${id} is launched twice`);
-    this.memory.launchBegins(engine);
     this.all.set(id, engine);
     const order = this.faults ? this.#startOrders.get(effect.model)?.shift() : undefined;
     this.#kernel.after(this.#latency(), () => this.#spawned(engine, model?.loadMs ?? 10_000, order));
@@ -118,25 +114,91 @@ export class Engines {
       return;
     }
     engine.phase = 'loading';
-    this.memory.take(engine);
     this.#tell(engine, { kind: 'replica.launched', replica: engine.ref, endpoint: engine.endpoint });
     const jitter = 0.8 + this.#random.next() * 0.4;
-    const until = order ? loadMs * order.share : loadMs * jitter;
+    const whole = order ? loadMs : loadMs * jitter;
+    const until = order ? loadMs * order.share : whole;
     for (let share = 0.25; share < 1; share += 0.25) {
-      this.#kernel.after(until * share, () => this.#progress(engine, share));
+      this.#kernel.after(until * share, () => this.#progress(engine, share, null));
     }
+    const looks = whole * LOOKS;
+    const measured = whole * HAS_MEASURED;
+    if (looks < until) this.#kernel.after(looks, () => this.#looks(engine));
+    if (measured < until) this.#kernel.after(measured, () => this.#hasMeasured(engine));
     this.#kernel.after(until, () => (order ? this.#failStart(engine, order) : this.#becomeReady(engine)));
   }
 
-  #progress(engine: Engine, fraction: number): void {
+  /** It sees what is free, and begins to fill it. */
+  #looks(engine: Engine): void {
     if (engine.phase !== 'loading') return;
-    this.#tell(engine, { kind: 'replica.progressed', replica: engine.ref, phase: 'load', fraction });
+    if (engine.milestones) engine.window = 'measuring';
+    const weights = [...engine.steady].map(([id, bytes]) => [id, Math.ceil(bytes * WEIGHTS)] as const);
+    if (!this.memory.set(engine, new Map(weights))) return this.#outOfMemory(engine, 0);
+    this.#progress(engine, LOOKS, engine.milestones ? 'loading' : null, this.#latency());
+  }
+
+  #hasMeasured(engine: Engine): void {
+    if (engine.phase !== 'loading') return;
+    if (!this.memory.set(engine, engine.peak)) return this.#outOfMemory(engine, Math.ceil(this.#most(engine) / 10));
+    this.memory.set(engine, engine.steady);
+    engine.window = 'after';
+    this.#progress(engine, HAS_MEASURED, engine.milestones ? 'profiled' : null, this.#latency());
+  }
+
+  #most(engine: Engine): Bytes {
+    return Math.max(0, ...engine.peak.values());
+  }
+
+  #outOfMemory(engine: Engine, shortage: Bytes): void {
+    this.#exit(engine);
+    const message = 'it ran out of memory.';
+    const { ref: replica } = engine;
+    this.#tell(engine, { kind: 'replica.start_failed', replica, cause: 'out_of_memory', message, shortage });
+  }
+
+  #progress(engine: Engine, fraction: number, milestone: StartMilestone | null, delay: Milliseconds = 0): void {
+    if (engine.phase !== 'loading') return;
+    this.#tell(engine, { kind: 'replica.progressed', replica: engine.ref, phase: 'load', fraction, milestone }, delay);
   }
 
   #becomeReady(engine: Engine): void {
     if (engine.phase !== 'loading') return;
     engine.phase = 'ready';
-    this.#tell(engine, { kind: 'replica.ready', replica: engine.ref }, this.#latency());
+    const { life } = this.#kernel;
+    // After what it has said of its start: its log is read in order.
+    this.#kernel.after(this.#latencyMs + this.#latency(), () => {
+      if (engine.life !== life || life !== this.#kernel.life) return;
+      this.#checkSize(engine);
+      this.#kernel.step({ kind: 'replica.ready', replica: engine.ref });
+      this.#measureLater(engine);
+    });
+  }
+
+  /** One that measured beside a moving neighbour took bytes that are not its own: it must never be used. */
+  #checkSize(engine: Engine): void {
+    const replica = this.#kernel.state.replicas.get(engine.ref.id);
+    const accepted = replica?.phase === 'starting' && !replica.adopted;
+    const by = engine.missizedBy;
+    this.#kernel.check('I-43', !accepted || by === null, () => `${engine.ref.id} measured while ${by} moved memory`);
+  }
+
+  #measureLater(engine: Engine): void {
+    const { life } = this.#kernel;
+    this.#kernel.after(this.#eyes.int(200, 20_000), () => {
+      if (engine.life === life && life === this.#kernel.life) this.measure(engine);
+    });
+  }
+
+  /** Somebody looks at what it takes, where that can be seen. */
+  measure(engine: Engine): void {
+    const model = this.#models.get(engine.model);
+    const { state } = this.#kernel;
+    const steady = this.memory.holds(engine);
+    if (engine.phase !== 'ready' || !model || model.measured === 'never' || steady.size === 0) return;
+    if ([...steady.keys()].some((id) => !state.devices.has(id))) return;
+    const learnable = engine.bornIn === this.#kernel.life && engine.reservations.has([...steady.keys()][0] ?? '');
+    const footprint = learnable ? this.truths.footprint(engine, model, this.#kernel.now) : null;
+    this.#kernel.step({ kind: 'replica.measured', replica: engine.ref, steady, footprint });
   }
 
   #failStart(engine: Engine, { fault, cause, share }: StartOrder): void {
@@ -147,7 +209,7 @@ export class Engines {
         return;
       case 'crawls':
         if (engine.stopAsked) return;
-        this.#progress(engine, 0.5);
+        this.#progress(engine, 0.5, null);
         this.#kernel.after(5_000, () => this.#failStart(engine, { fault, cause, share: 1 }));
         return;
       case 'port_taken':
@@ -160,6 +222,8 @@ export class Engines {
         });
         return;
       case 'dies':
+        this.#looks(engine);
+        this.#hasMeasured(engine);
         this.#becomeReady(engine);
         this.#kernel.after(500 + 10_000 * share, () => this.crash(engine));
         return;
@@ -200,12 +264,15 @@ export class Engines {
     );
     engine.stopAsked = true;
     engine.life = this.#kernel.life;
-    this.memory.stopBegins(engine, effect);
     const order = this.faults ? this.#stopOrders.get(engine.model)?.shift() : undefined;
     const gone = engine.phase === 'exited' || engine.phase === 'spawning';
     const quick = gone ? this.#latency() : this.#random.int(5, Math.min(3_000, effect.timeout));
     if (order?.fault === 'stuck') {
       this.#kernel.after(effect.timeout, () => this.#stuck(engine, order.lastsMs));
+      return;
+    }
+    if (order?.fault === 'late') {
+      this.#kernel.after(quick, () => this.#endsLate(engine, order.lastsMs));
       return;
     }
     const slow = order?.fault === 'slow' ? Math.min(order.lastsMs, effect.timeout) : quick;
@@ -226,6 +293,18 @@ export class Engines {
       this.#tell(engine, { kind: 'replica.exited', replica: engine.ref, detail: 'asked to', cause: 'crashed' });
     }
     this.#kernel.after(this.#random.int(0, 2_000), () => this.#gone(engine));
+  }
+
+  /** Nothing of it is left but its memory. */
+  #endsLate(engine: Engine, lastsMs: Milliseconds): void {
+    if (engine.phase === 'gone') return;
+    this.#exit(engine);
+    this.#kernel.after(lastsMs, () => this.#gone(engine));
+    if (lastsMs <= MEMORY_WAIT) return;
+    const detail = '12GiB are still seen.';
+    this.#kernel.after(MEMORY_WAIT, () =>
+      this.#tell(engine, { kind: 'replica.stop_failed', replica: engine.ref, detail }),
+    );
   }
 
   #gone(engine: Engine): void {
@@ -250,7 +329,9 @@ export class Engines {
       return;
     }
     engine.life = this.#kernel.life;
-    if (engine.phase === 'ready') this.#tell(engine, { kind: 'replica.ready', replica: ref }, this.#latency());
+    if (engine.phase !== 'ready') return;
+    this.#tell(engine, { kind: 'replica.ready', replica: ref }, this.#latency());
+    this.#measureLater(engine);
   }
 
   /** What a new life of the gateway finds. */
@@ -267,6 +348,7 @@ export class Engines {
         model: engine.model,
         specHash: engine.specHash,
         reservations: engine.reservations,
+        share: engine.share,
         port: engine.port,
         endpoint: engine.endpoint,
         usable: alive && adoptable ? true : 'it does not hold our key',

@@ -1,9 +1,13 @@
 /** A seed becomes a world and a schedule. Every figure is drawn anew, so that tight and generous worlds both occur. */
 import type { StartFailureCause } from '../../src/errors.ts';
+import { GIB } from '../../src/units.ts';
 import { Random } from './random.ts';
 import {
   simulatedDevice,
+  simulatedSizing,
+  sizeOfWeights,
   type Intent,
+  type PrepareFault,
   type ReloadChange,
   type Scenario,
   type StartFault,
@@ -40,6 +44,9 @@ export function generate(seed: number): Scenario {
     timerLagMs: random.pick([0, 0, 5, 50]),
     latencyMs: random.pick([0, 2, 20, 200]),
     safetyMs,
+    probe: random.pick(['none', 'processes', 'processes', 'devices']),
+    unreadUntil: random.chance(0.1) ? random.int(1, safetyMs) : null,
+    eviction: random.chance(0.25) ? 'value' : 'lru',
     keepAtEnd: random.chance(0.4),
     intents: drawIntents(new Random(seed, 'workload'), devices, models, safetyMs),
   };
@@ -79,13 +86,41 @@ function drawModels(random: Random, devices: readonly SimulatedDevice[]): Simula
         stallTimeout: random.int(10, 120) * 1_000,
         deviceCount,
         deviceIds: some.length >= deviceCount && random.chance(0.4) ? some : devices.map((device) => device.id),
-        memory: random.chance(0.15) ? null : Math.max(1, Math.floor(smallest * share)),
+        ...drawSize(random, smallest * share),
+        needsPreparation: random.chance(0.5),
         needsPort: random.chance(0.8),
       },
       loadMs: random.int(1, 40) * 1_000,
       hasCounters: random.chance(0.7),
+      milestones: random.chance(0.8),
+      truth: drawTruth(random),
+      measured: random.pick(['never', 'bytes', 'bytes', 'cache']),
+      size: drawFiles(random, smallest * share * Math.max(1, deviceCount)),
+      prepareMs: random.chance(0.3) ? 0 : random.int(1, 60) * 1_000,
     };
   });
+}
+
+/** Declared; or found out from its files, or by measuring; or simply all there is. */
+function drawSize(random: Random, bytes: number): Pick<SimulatedModel['settings'], 'memory' | 'sizing'> {
+  const way = random.next();
+  if (way < 0.5) return { memory: Math.max(1, Math.floor(bytes)), sizing: null };
+  if (way < 0.6) return { memory: null, sizing: null };
+  return { memory: null, sizing: simulatedSizing({ utilization: random.int(20, 95) / 100 }) };
+}
+
+function drawFiles(random: Random, bytes: number): SimulatedModel['size'] {
+  const way = random.next();
+  if (way < 0.1) return null;
+  if (way < 0.3) return { kind: 'unknown', reason: 'its files do not say', passing: random.chance(0.5) };
+  return sizeOfWeights(Math.max(GIB / 8, Math.floor(bytes * 0.8)));
+}
+
+/** Mostly less than promised, now and then more. */
+function drawTruth(random: Random): SimulatedModel['truth'] {
+  const steady = random.chance(0.08) ? random.int(102, 110) / 100 : random.int(50, 100) / 100;
+  const peak = random.chance(0.08) ? steady + random.int(2, 20) / 100 : Math.max(steady, random.int(50, 100) / 100);
+  return { steady, peak };
 }
 
 function drawIntents(
@@ -139,7 +174,7 @@ function drawLoad(random: Random, at: number, model: string, safetyMs: number): 
 function drawFault(random: Random, at: number, model: string, devices: readonly SimulatedDevice[]): Intent {
   const device = random.any(devices)?.id ?? 'gpu-0';
   const share = random.int(1, 19) / 20;
-  switch (random.int(0, 13)) {
+  switch (random.int(0, 17)) {
     case 0:
     case 1:
     case 2: {
@@ -160,7 +195,13 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
     case 3:
       return { at, kind: 'stop_fault', model, fault: 'slow', lastsMs: random.int(1, 30) * 1_000 };
     case 4:
-      return { at, kind: 'stop_fault', model, fault: 'stuck', lastsMs: random.int(1, 120) * 1_000 };
+      return {
+        at,
+        kind: 'stop_fault',
+        model,
+        fault: random.pick(['stuck', 'late']),
+        lastsMs: random.int(1, 120) * 1_000,
+      };
     case 5:
     case 6:
       return { at, kind: 'crash', model };
@@ -172,6 +213,13 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
       return { at, kind: 'foreign', device, share: random.pick([0, 0, 0.3, 0.9]) };
     case 10:
       return { at, kind: 'stale', model };
+    case 12:
+    case 13: {
+      const fault = random.pick<PrepareFault>(['fails', 'fails', 'hangs', 'slow']);
+      return { at, kind: 'prepare_fault', model, fault, cause: random.pick(['model_files', 'image']) };
+    }
+    case 14:
+      return { at, kind: 'silent', device, lastsMs: random.int(5, 120) * 1_000 };
     case 11:
       return { at, kind: 'killed', adoptable: random.chance(0.8), ...(random.chance(0.3) ? { changed: model } : {}) };
     default: {
@@ -189,6 +237,9 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
         'unstartable',
         'startable',
         'startable',
+        'device_lost',
+        'devices_back',
+        'devices_back',
       ]);
       return { at, kind: 'reload', model, change, value: random.int(0, 40) };
     }

@@ -83,7 +83,7 @@ describe('operators', () => {
 describe('shutdown', () => {
   const limit = 30_000;
   const begin = (story: Story, keep: boolean): void =>
-    story.world.kernel.step({ kind: 'shutdown.begun', keep, deadline: story.now + limit });
+    story.world.kernel.step({ kind: 'shutdown.begun', keep: keep ? ['simulated'] : [], deadline: story.now + limit });
 
   it('[item 74] finishes what was accepted, refuses what comes, and stops the engines then', () => {
     const story = new Story({ devices, models: [onDevice('a', 0), onDevice('b', 1)] });

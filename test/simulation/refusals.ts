@@ -1,8 +1,8 @@
 /** Was this refusal true? Worked out anew from the state, without the code that refused. */
 import type { FleetEvent } from '../../src/core/events.ts';
-import type { FleetState, Model } from '../../src/core/state.ts';
+import type { Device, FleetState, Model } from '../../src/core/state.ts';
 import type { GatewayError } from '../../src/errors.ts';
-import type { Milliseconds } from '../../src/units.ts';
+import type { Bytes, Milliseconds } from '../../src/units.ts';
 import type { Entry } from './history.ts';
 
 interface Refusal {
@@ -16,14 +16,42 @@ interface Refusal {
   readonly readyBefore: boolean;
 }
 
+interface Wish {
+  readonly steady: Bytes;
+  readonly peak: Bytes;
+}
+
+/** What it wants on a device, by the four ways to know. */
+function wishOf(state: FleetState, model: Model, device: Device, room: Bytes): Wish {
+  const alike = (bytes: Bytes): Wish => ({ steady: bytes, peak: bytes });
+  if (device.unmeasured) return alike(device.budgetBytes);
+  const { memory, sizing, deviceCount, specHash } = model.settings;
+  if (memory !== null) return alike(memory);
+  for (const { signature, steadyBytes, peakBytes } of model.footprints) {
+    const same = signature.specHash === specHash && signature.deviceClass === device.deviceClass;
+    if (!same || signature.tensorParallel !== deviceCount) continue;
+    return { steady: Math.min(steadyBytes, device.budgetBytes), peak: Math.min(peakBytes, device.budgetBytes) };
+  }
+  if (sizing === null) return alike(room);
+  if (model.size?.kind === 'shape' && model.size.shape.weightBytes !== null) {
+    const { overheadFactor, overhead } = state.settings.memory;
+    const estimate = Math.ceil((model.size.shape.weightBytes / deviceCount) * overheadFactor + overhead) + 2;
+    const spared = Math.max(0, Math.min(model.shortage, estimate + model.shortage - device.budgetBytes));
+    return alike(estimate + model.shortage - spared);
+  }
+  return alike(Math.min(device.budgetBytes, Math.floor(sizing.utilization * device.totalBytes)));
+}
+
 /** Memory could fit it if all that may leave had left. */
 export function couldFit(state: FleetState, model: Model): boolean {
-  const { deviceCount, deviceIds, memory } = model.settings;
+  const { deviceCount, deviceIds } = model.settings;
   const fitting: number[] = [];
   for (const id of deviceIds) {
     const device = state.devices.get(id);
     if (!device || device.quarantine !== null) continue;
-    const room = Math.min(device.budgetBytes, device.totalBytes - device.foreignBytes);
+    const room = device.unmeasured
+      ? device.budgetBytes
+      : Math.min(device.budgetBytes, device.totalBytes - device.foreignBytes);
     let staying = 0;
     for (const replica of state.replicas.values()) {
       const owner = state.models.get(replica.model);
@@ -31,9 +59,10 @@ export function couldFit(state: FleetState, model: Model): boolean {
       const leaving = replica.phase === 'draining' || replica.phase === 'stopping';
       if (replica.phase === 'zombie' || (pinned && !leaving)) staying += replica.reservations.get(id) ?? 0;
     }
-    const need = memory ?? room;
-    if (need > 0 && need <= room - staying) fitting.push(device.totalBytes);
+    const { steady, peak } = wishOf(state, model, device, room);
+    if (steady > 0 && Math.max(steady, peak) <= room - staying) fitting.push(device.totalBytes);
   }
+  if (fitting.length > 0 && deviceIds.every((id) => state.devices.get(id)?.unmeasured)) return true;
   if (deviceCount <= 1) return fitting.length >= deviceCount;
   // Devices of one group differ by a twentieth at most.
   return fitting.some((largest) => {

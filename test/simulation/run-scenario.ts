@@ -35,8 +35,9 @@ export function runScenario(scenario: Scenario, trace?: (line: string) => void):
 function patienceOf(scenario: Scenario): Milliseconds {
   const { maxTurn, minResidency, drainTimeout } = scenario.limits;
   let slowest = 0;
-  for (const { settings, loadMs } of scenario.models) {
-    slowest = Math.max(slowest, settings.startTimeout + settings.stopTimeout + settings.stallTimeout + loadMs);
+  for (const { settings, loadMs, prepareMs } of scenario.models) {
+    const start = 2 * settings.startTimeout + loadMs + prepareMs;
+    slowest = Math.max(slowest, start + settings.stopTimeout + settings.stallTimeout);
   }
   const swap = Math.max(maxTurn, minResidency) + drainTimeout + slowest + 10 * SECOND;
   // The rest after failures is five minutes at most, a quarter more by its jitter; stuck ones take two.
@@ -125,7 +126,7 @@ function ends(world: World): void {
   }
   kernel.runTo(kernel.now + SECOND);
   const limit = 30 * SECOND;
-  kernel.step({ kind: 'shutdown.begun', keep: scenario.keepAtEnd, deadline: kernel.now + limit });
+  kernel.step({ kind: 'shutdown.begun', keep: scenario.keepAtEnd ? ['simulated'] : [], deadline: kernel.now + limit });
   const stops = Math.max(...scenario.models.map(({ settings }) => settings.stopTimeout)) + 10 * SECOND;
   kernel.runTo(begun + limit + 2 * stops + 10 * SECOND, () => world.shutdownDone);
   kernel.check('I-86', world.shutdownDone, () => 'the shutdown does not end');

@@ -1,5 +1,7 @@
 /** A world and what happens in it, as plain data: any subset of the intents is again a valid scenario. */
-import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
+import type { ModelSize } from '../../src/core/memory/model-shape.ts';
+import type { MemoryRules, SizingSettings } from '../../src/core/memory/sizing.ts';
+import type { DeviceSettings, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import type { StartFailureCause } from '../../src/errors.ts';
 import { GIB } from '../../src/units.ts';
 
@@ -16,6 +18,16 @@ export interface SimulatedModel {
   readonly loadMs: number;
   /** Engines without token counters are judged by bytes alone. */
   readonly hasCounters: boolean;
+  /** It tells when it begins to load and when it has measured; those that do not, measure nothing. */
+  readonly milestones: boolean;
+  /** What it really takes, as a share of what was promised: once ready, and at most before. */
+  readonly truth: { readonly steady: number; readonly peak: number };
+  /** What somebody sees of it once it is ready: nothing, its bytes, or its KV cache too. */
+  readonly measured: 'never' | 'bytes' | 'cache';
+  /** What its files say; null = nobody asks. */
+  readonly size: ModelSize | null;
+  /** How long it takes to make its files present, the first time. */
+  readonly prepareMs: number;
 }
 
 export interface RequestIntent {
@@ -43,7 +55,10 @@ export interface ClosedLoopIntent {
 
 /** `dies`: soon after it was ready. */
 export type StartFault = 'dies' | 'fails' | 'exits' | 'hangs' | 'crawls' | 'port_taken' | 'never_spawns';
-export type StopFault = 'slow' | 'stuck';
+/** `late`: the process ends at once, its memory comes back later. */
+export type StopFault = 'slow' | 'stuck' | 'late';
+/** `slow`: alive, but longer than anybody waits. */
+export type PrepareFault = 'fails' | 'hangs' | 'slow';
 export type ReloadChange =
   | 'spec'
   /** Another size on its devices. */
@@ -57,7 +72,11 @@ export type ReloadChange =
   | 'always_on'
   | 'not_always_on'
   | 'unstartable'
-  | 'startable';
+  | 'startable'
+  /** A device is no longer there for us … */
+  | 'device_lost'
+  /** … and all of them are. */
+  | 'devices_back';
 
 export type Intent = { readonly at: number } & (
   | RequestIntent
@@ -76,7 +95,15 @@ export type Intent = { readonly at: number } & (
   /** Of the next stop of a replica of this model. */
   | { readonly kind: 'stop_fault'; readonly model: string; readonly fault: StopFault; readonly lastsMs: number }
   | { readonly kind: 'crash' | 'hang' | 'sick' | 'slow_health'; readonly model: string }
+  /** Of the next preparation of this model. */
+  | {
+      readonly kind: 'prepare_fault';
+      readonly model: string;
+      readonly fault: PrepareFault;
+      readonly cause: StartFailureCause;
+    }
   | { readonly kind: 'foreign'; readonly device: string; readonly share: number }
+  | { readonly kind: 'silent'; readonly device: string; readonly lastsMs: number }
   /** A late word about a replica that is another one by now. */
   | { readonly kind: 'stale'; readonly model: string }
   /** The gateway dies and comes back, with the configuration of one model changed meanwhile: engines live on. */
@@ -97,6 +124,14 @@ export interface Scenario {
   readonly latencyMs: number;
   /** Faults and load until here; then all faults end and everything must come right. */
   readonly safetyMs: number;
+  /**
+   * Who reads the devices: nobody (others' memory is told of at once), one who tells processes apart, or one who sees
+   * whole devices only.
+   */
+  readonly probe: 'none' | 'processes' | 'devices';
+  /** Until here no device can be read: one stands for all. Null = they can from the beginning. */
+  readonly unreadUntil: number | null;
+  readonly eviction: MemoryRules['eviction'];
   /** What the last shutdown does with engines. */
   readonly keepAtEnd: boolean;
   readonly intents: readonly Intent[];
@@ -118,8 +153,44 @@ const MODEL: SimulatedModel['settings'] = {
   deviceCount: 1,
   deviceIds: ['gpu-0'],
   memory: null,
+  sizing: null,
+  needsPreparation: false,
   needsPort: true,
 };
+
+const ENGINE: Omit<SimulatedModel, 'settings'> = {
+  loadMs: 20_000,
+  hasCounters: true,
+  milestones: true,
+  truth: { steady: 1, peak: 1 },
+  measured: 'never',
+  size: null,
+  prepareMs: 0,
+};
+
+/** What a size is computed from, with the built-in defaults. */
+export function simulatedSizing(over: Partial<SizingSettings> = {}): SizingSettings {
+  return {
+    utilization: 0.9,
+    maxModelLen: 8_192,
+    kvSequences: 16,
+    maxNumSeqs: 16,
+    maxBatchedTokens: 8_192,
+    kvElementBytes: null,
+    weightElementBytes: null,
+    colocate: false,
+    autoParallel: false,
+    ...over,
+  };
+}
+
+/** Files of a model that says how large its weights are, and keeps no KV cache. */
+export function sizeOfWeights(weightBytes: number): ModelSize {
+  return {
+    kind: 'shape',
+    shape: { weightBytes, kv: [], kvElementBytes: 2, nativeLength: 8_192, attentionHeads: 32, notes: [] },
+  };
+}
 
 /** A model with the built-in defaults, but for what is said. */
 export function simulatedModel(
@@ -127,7 +198,7 @@ export function simulatedModel(
   over: Partial<SimulatedModel['settings']> = {},
   engine: Partial<Omit<SimulatedModel, 'settings'>> = {},
 ): SimulatedModel {
-  return { settings: { ...MODEL, name, specHash: `${name}#0`, ...over }, loadMs: 20_000, hasCounters: true, ...engine };
+  return { settings: { ...MODEL, name, specHash: `${name}#0`, ...over }, ...ENGINE, ...engine };
 }
 
 export function simulatedDevice(id: string, gib: number, budgetFraction = 0.9): SimulatedDevice {
@@ -147,9 +218,32 @@ export function calmScenario(over: Partial<Scenario>): Scenario {
     timerLagMs: 0,
     latencyMs: 5,
     safetyMs: 600_000,
+    probe: 'none',
+    unreadUntil: null,
+    eviction: 'lru',
     keepAtEnd: false,
     intents: [],
     ...over,
+  };
+}
+
+/** Stands for all devices while they cannot be read. */
+export const UNREAD = 'gpus';
+
+export function deviceSettings({ id, totalBytes, budgetBytes }: SimulatedDevice): DeviceSettings {
+  const deviceClass = `card of ${Math.round(totalBytes / GIB)} GiB`;
+  return { id, totalBytes, budgetBytes, pool: null, uuid: null, deviceClass, unmeasured: false };
+}
+
+export function memoryRules(scenario: Pick<Scenario, 'eviction'>): MemoryRules {
+  return {
+    placementMode: 'budget',
+    eviction: scenario.eviction,
+    overheadFactor: 1.1,
+    overhead: GIB / 4,
+    colocateMargin: GIB,
+    weightOverhead: 1.15,
+    budgetFraction: 1,
   };
 }
 
@@ -159,9 +253,23 @@ export function settingsOf(scenario: Scenario): FleetSettings {
     limits: scenario.limits,
     retry: { attempts: scenario.attempts },
     ports: scenario.ports,
-    devices: scenario.devices.map((device) => ({ ...device, pool: null, uuid: null })),
+    memory: memoryRules(scenario),
+    devices: scenario.devices.map(deviceSettings),
     models: new Map(
       scenario.models.map(({ settings }) => [settings.name, { ...settings, driver: 'simulated', unstartable: null }]),
     ),
   };
+}
+
+/** The same while no device can be read. */
+export function unreadSettings(settings: FleetSettings): FleetSettings {
+  const unread: DeviceSettings = {
+    ...{ id: UNREAD, totalBytes: GIB, budgetBytes: GIB, pool: null, uuid: null },
+    deviceClass: 'unread',
+    unmeasured: true,
+  };
+  const models = [...settings.models].map(
+    ([name, model]) => [name, { ...model, deviceIds: model.deviceCount === 0 ? [] : [UNREAD] }] as const,
+  );
+  return { ...settings, devices: [unread], models: new Map(models) };
 }

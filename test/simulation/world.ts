@@ -3,19 +3,26 @@ import type { FleetEffect } from '../../src/core/effects.ts';
 import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import { Clients } from './clients.ts';
 import { Engines } from './engines.ts';
+import { Files } from './files.ts';
 import { History } from './history.ts';
 import { Kernel, type KernelOptions } from './kernel.ts';
+import { Launches } from './launches.ts';
 import { Lifecycles } from './lifecycles.ts';
+import { Monitor } from './monitor.ts';
 import { Policy } from './policy.ts';
-import { settingsOf, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
+import { settingsOf, UNREAD, unreadSettings, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
 
 export class World {
   readonly kernel: Kernel;
   readonly engines: Engines;
+  readonly files: Files;
+  readonly monitor: Monitor;
   readonly clients: Clients;
   readonly history: History;
   readonly scenario: Scenario;
+  /** As they are once the devices can be read. */
   settings: FleetSettings;
+  #unread: boolean;
   shutdownDone = false;
   /** Written down by the shell, so that they outlive it. */
   #pinned: readonly string[] = [];
@@ -24,12 +31,33 @@ export class World {
     this.scenario = scenario;
     this.settings = settingsOf(scenario);
     const { seed, timerLagMs } = scenario;
-    this.kernel = new Kernel({ seed, settings: this.settings, timerLagMs, ...options });
+    this.#unread = scenario.unreadUntil !== null;
+    this.kernel = new Kernel({ seed, settings: this.#inForce(), timerLagMs, ...options });
     this.engines = new Engines(this.kernel, scenario);
+    this.files = new Files(this.kernel, scenario);
+    this.monitor = new Monitor(this.kernel, this.engines.memory, scenario);
     this.clients = new Clients(this.kernel, this.engines, scenario);
     this.history = new History(this.kernel);
-    this.kernel.observers.push(this.history, new Lifecycles(this.kernel), new Policy(this.kernel));
+    const { kernel } = this;
+    kernel.observers.push(this.history, new Lifecycles(kernel), new Policy(kernel), new Launches(kernel));
     this.kernel.perform = (effect) => this.#perform(effect);
+    this.kernel.after(0, () => this.monitor.begin());
+    if (scenario.unreadUntil !== null) this.kernel.after(scenario.unreadUntil, () => this.#devicesAreSeen());
+  }
+
+  #inForce(): FleetSettings {
+    return this.#unread ? unreadSettings(this.settings) : this.settings;
+  }
+
+  /** From now on they can be read: the settings name them, and whoever ran without is seen where it stands. */
+  #devicesAreSeen(): void {
+    if (!this.#unread || this.kernel.state.shutdown) return;
+    this.#unread = false;
+    this.settings = { ...this.settings, version: this.settings.version + 1 };
+    this.history.mark('devices_seen');
+    this.kernel.step({ kind: 'settings.replaced', settings: this.settings });
+    for (const engine of this.engines.living()) if (engine.reservations.has(UNREAD)) this.engines.measure(engine);
+    this.monitor.lookAtAll();
   }
 
   /** Everything the schedule asks for, each at its time. */
@@ -62,7 +90,9 @@ export class World {
   /** From here on nothing breaks by itself any more. */
   heal(): void {
     this.engines.faults = false;
-    for (const device of this.kernel.state.devices.values()) this.#observe(device.id, 0);
+    this.files.faults = false;
+    this.#devicesAreSeen();
+    this.monitor.heal();
     for (const engine of this.engines.living()) {
       engine.sick = false;
       engine.slowHealth = false;
@@ -74,9 +104,11 @@ export class World {
     this.clients.gatewayDied();
     this.history.gatewayDied();
     this.history.mark('killed');
-    this.kernel.rebirth(this.settings);
+    this.files.gatewayDied();
+    this.kernel.rebirth(this.#inForce());
     this.shutdownDone = false;
     for (const found of this.engines.found(adoptable)) this.kernel.step({ kind: 'replica.found', found });
+    this.monitor.lookAtAll();
     this.boot();
   }
 
@@ -96,7 +128,12 @@ export class World {
       case 'stop_fault':
         return engines.orderStop(intent.model, intent.fault, intent.lastsMs);
       case 'foreign':
-        return this.#observe(intent.device, intent.share);
+        return this.#foreign(intent.device, intent.share);
+      case 'silent':
+        this.history.mark('silent');
+        return this.monitor.silence(intent.device, intent.lastsMs);
+      case 'prepare_fault':
+        return this.files.order(intent.model, intent);
       case 'killed':
         if (intent.changed !== undefined) this.#changeWhileDown(intent.changed);
         return this.restart(intent.adoptable);
@@ -133,16 +170,16 @@ export class World {
     this.settings = { ...this.settings, version, models };
   }
 
-  #observe(id: string, share: number): void {
+  #foreign(id: string, share: number): void {
     const device = this.scenario.devices.find((candidate) => candidate.id === id);
     if (!device) return;
-    const foreignBytes = Math.floor(device.totalBytes * share);
-    this.kernel.step({ kind: 'device.observed', id, totalBytes: device.totalBytes, foreignBytes });
+    this.engines.memory.setForeign(id, Math.floor(device.totalBytes * share));
+    if (this.scenario.probe === 'none') this.monitor.look(id);
   }
 
   #reload(name: string, what: ReloadChange, value: number): void {
     const models = new Map(this.settings.models);
-    let { limits } = this.settings;
+    let { limits, devices } = this.settings;
     const version = this.settings.version + 1;
     const model = models.get(name);
     const change = (over: Partial<ModelSettings>): void => {
@@ -189,10 +226,17 @@ export class World {
         break;
       case 'startable':
         change({ unstartable: null });
+        break;
+      case 'device_lost':
+        devices = devices.length > 1 ? devices.filter((_, index) => index !== value % devices.length) : devices;
+        break;
+      case 'devices_back':
+        devices = settingsOf(this.scenario).devices;
     }
-    this.settings = { ...this.settings, version, limits, models };
+    this.settings = { ...this.settings, version, limits, devices, models: onDevices(models, devices, this.scenario) };
     this.history.mark(`reload.${what}`);
-    this.kernel.step({ kind: 'settings.replaced', settings: this.settings });
+    this.kernel.step({ kind: 'settings.replaced', settings: this.#inForce() });
+    this.monitor.lookAtAll();
   }
 
   #perform(effect: FleetEffect): void {
@@ -201,6 +245,12 @@ export class World {
         return this.engines.launch(effect);
       case 'replica.stop':
         return this.engines.stop(effect);
+      case 'model.prepare':
+        return this.files.prepare(effect.model);
+      case 'model.prepare_cancelled':
+        return this.files.cancel(effect.model);
+      case 'footprint.learned':
+        return;
       case 'replica.adopt':
         return this.engines.adopt(effect.replica);
       case 'replica.watch':
@@ -219,4 +269,20 @@ export class World {
         return this.clients.perform(effect);
     }
   }
+}
+
+/** Each on those of its own devices that there are. */
+function onDevices(
+  models: ReadonlyMap<string, ModelSettings>,
+  devices: FleetSettings['devices'],
+  scenario: Scenario,
+): ReadonlyMap<string, ModelSettings> {
+  const own = new Map(scenario.models.map(({ settings }) => [settings.name, settings.deviceIds]));
+  const there = new Set(devices.map(({ id }) => id));
+  return new Map(
+    [...models].map(([name, model]) => {
+      const deviceIds = (own.get(name) ?? []).filter((id) => there.has(id));
+      return [name, { ...model, deviceIds }] as const;
+    }),
+  );
 }

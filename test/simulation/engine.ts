@@ -1,0 +1,108 @@
+/** One engine process: what it is, what it was told, and what it truly takes. */
+import type { FleetEffect } from '../../src/core/effects.ts';
+import type { LaunchShare } from '../../src/core/launch.ts';
+import type { Footprint } from '../../src/core/memory/footprint.ts';
+import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
+import type { Bytes, Milliseconds } from '../../src/units.ts';
+import type { Owner } from './device-memory.ts';
+import { deviceSettings, UNREAD, type Scenario, type SimulatedModel } from './scenario.ts';
+
+export type Launch = Extract<FleetEffect, { kind: 'replica.launch' }>;
+
+export interface Engine extends Owner {
+  readonly ref: ReplicaRef;
+  readonly model: string;
+  readonly specHash: string;
+  /** As promised when it was launched. */
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly share: LaunchShare;
+  readonly steady: ReadonlyMap<string, Bytes>;
+  readonly peak: ReadonlyMap<string, Bytes>;
+  readonly port: number | null;
+  readonly endpoint: Endpoint;
+  readonly hasCounters: boolean;
+  readonly milestones: boolean;
+  phase: 'spawning' | 'loading' | 'ready' | 'exited' | 'gone';
+  readonly launchedAt: Milliseconds;
+  /** Answers health and nothing else. */
+  hung: boolean;
+  /** Health is refused. */
+  sick: boolean;
+  slowHealth: boolean;
+  /** The life of the gateway that listens to it. */
+  life: number;
+  readonly bornIn: number;
+  stopAsked: boolean;
+  watched: boolean;
+  /** Requests in hand, told when it dies. */
+  readonly work: Map<string, () => void>;
+}
+
+interface Truth {
+  readonly steady: Bytes;
+  readonly peak: Bytes;
+}
+
+/** What engines take, whatever was promised to them. */
+export class Truths {
+  readonly #scenario: Scenario;
+  /** Of what somebody has seen: the next start is the same. */
+  readonly #seen = new Map<string, Truth>();
+
+  constructor(scenario: Scenario) {
+    this.#scenario = scenario;
+  }
+
+  of(launch: Launch, model: SimulatedModel | undefined): Pick<Engine, 'steady' | 'peak'> {
+    const steady = new Map<string, Bytes>();
+    const peak = new Map<string, Bytes>();
+    const declared = model?.settings.memory !== null;
+    const truth = model?.truth ?? { steady: 1, peak: 1 };
+    for (const [id, promised] of this.#places(launch, model)) {
+      const seen = declared ? undefined : this.#seen.get(this.#key(launch, id));
+      steady.set(id, seen?.steady ?? Math.max(1, Math.ceil(promised * truth.steady)));
+      peak.set(id, seen?.peak ?? Math.max(1, Math.ceil(promised * truth.peak)));
+    }
+    return { steady, peak };
+  }
+
+  footprint(engine: Engine, model: SimulatedModel, now: Milliseconds): Footprint {
+    const [id = ''] = engine.steady.keys();
+    const steadyBytes = Math.max(...engine.steady.values());
+    const peakBytes = Math.max(steadyBytes, ...engine.peak.values());
+    this.#seen.set(this.#key(engine, id), { steady: steadyBytes, peak: peakBytes });
+    return {
+      model: engine.model,
+      signature: {
+        specHash: engine.specHash,
+        image: null,
+        deviceClass: this.#classOf(id),
+        tensorParallel: engine.share.tensorParallel,
+      },
+      steadyBytes,
+      peakBytes,
+      utilization: engine.share.utilization,
+      kvCacheBytes: model.measured === 'cache' ? Math.ceil(steadyBytes / 2) : null,
+      kvCacheTokens: null,
+      startTime: now - engine.launchedAt,
+      measuredAt: now,
+      source: 'process',
+    };
+  }
+
+  /** Where nobody can tell devices apart, an engine takes the first ones that it may use. */
+  #places(launch: Launch, model: SimulatedModel | undefined): [string, Bytes][] {
+    if (!launch.reservations.has(UNREAD)) return [...launch.reservations];
+    const ids = model?.settings.deviceIds.slice(0, Math.max(1, launch.share.tensorParallel)) ?? [];
+    return ids.map((id) => [id, this.#scenario.devices.find((device) => device.id === id)?.budgetBytes ?? 1]);
+  }
+
+  #key({ specHash, share }: Pick<Engine, 'specHash' | 'share'>, id: string): string {
+    return `${specHash} ${this.#classOf(id)} ${share.tensorParallel}`;
+  }
+
+  #classOf(id: string): string {
+    const device = this.#scenario.devices.find((candidate) => candidate.id === id);
+    return device ? deviceSettings(device).deviceClass : 'none';
+  }
+}
