@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { dockerSettings } from '../../test/support/docker-settings.ts';
 import { createTestPlatform } from '../../test/support/test-platform.ts';
 import type { LaunchSpec } from '../core/launch.ts';
 import { LaunchError } from './driver.ts';
@@ -45,18 +46,13 @@ describe('servers that somebody else runs', () => {
 });
 
 describe('the driver of containers', () => {
-  it('says that this version has none, and what to do instead', async () => {
-    const driver = createDriver('docker', context);
-    await expect(driver.launch(spec(null), identity)).rejects.toMatchObject({
-      failure: 'driver_unavailable',
-      message: expect.stringContaining('driver: process'),
-    });
-    expect(await driver.list()).toEqual([]);
+  it('cannot be made without its settings', () => {
+    expect(() => createDriver('docker', { ...context })).toThrow('drivers.docker');
   });
 });
 
 it('every kind of driver is made under its own name', () => {
   for (const kind of ['docker', 'external', 'process', 'simulated'] as const) {
-    expect(createDriver(kind, context).kind).toBe(kind);
+    expect(createDriver(kind, { ...context, docker: dockerSettings() }).kind).toBe(kind);
   }
 });

@@ -9,7 +9,7 @@ import { SimulatedDriver } from './simulated/simulated-driver.ts';
 export type { DriverContext } from './driver.ts';
 
 const FACTORIES = {
-  docker: () => new DockerDriver(),
+  docker: (context) => new DockerDriver(context),
   external: () => new ExternalDriver(),
   process: (context) => new ProcessDriver(context),
   simulated: (context) => new SimulatedDriver(context),

@@ -70,8 +70,11 @@ const TELLING = /error|exception|denied|not found|no space|cannot|failed|unautho
 export function fetchFailureText(lines: readonly string[]): string {
   const said = lines.map((line) => line.trim()).filter((line) => line !== '' && !BAR.test(line));
   const line = said.findLast((text) => TELLING.test(text)) ?? said.at(-1) ?? 'it said nothing';
-  const safe = line
-    .replace(/\bhf_[A-Za-z0-9]{8,}/g, 'hf_…')
-    .replace(/(?<![\w:/.-])(?:\/[\w.@+-]+)+\/([\w.@+-]+)/g, '…/$1');
+  const safe = withoutPaths(line.replace(/\bhf_[A-Za-z0-9]{8,}/g, 'hf_…'));
   return safe.length > MAX_TEXT ? `${safe.slice(0, MAX_TEXT)}…` : safe;
+}
+
+/** For texts that clients read: of a path of the machine only its last part. Addresses of the web stay. */
+export function withoutPaths(text: string): string {
+  return text.replace(/(?<![\w:/.-])(?:\/[\w.@+-]+)+\/([\w.@+-]+)/g, '…/$1');
 }

@@ -1,0 +1,95 @@
+/** What an inspected container says of itself as a replica. */
+import type { FoundReplica } from '../../core/events.ts';
+import type { Endpoint, ReplicaRef } from '../../core/state.ts';
+import type { ExitReport } from '../driver.ts';
+import type { ContainerFacts } from './client.ts';
+import { readReplica, type LabelledReplica } from './labels.ts';
+
+/** Nothing listens there: an engine that ended before its port could be read. */
+export const NOWHERE = 'http://127.0.0.1:0';
+const SHELL_SIGNAL_BASE = 128;
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  ...{ 1: 'SIGHUP', 2: 'SIGINT', 3: 'SIGQUIT', 4: 'SIGILL', 5: 'SIGTRAP', 6: 'SIGABRT', 7: 'SIGBUS', 8: 'SIGFPE' },
+  ...{ 9: 'SIGKILL', 11: 'SIGSEGV', 13: 'SIGPIPE', 15: 'SIGTERM', 24: 'SIGXCPU', 25: 'SIGXFSZ', 31: 'SIGSYS' },
+};
+
+export interface FoundContainer {
+  readonly container: string;
+  readonly labels: LabelledReplica;
+  readonly facts: ContainerFacts;
+}
+
+export function asReplica(facts: ContainerFacts): FoundContainer | undefined {
+  const labels = readReplica(facts.Config.Labels ?? {});
+  return labels === undefined ? undefined : { container: facts.Id, labels, facts };
+}
+
+/** Running, paused or about to: what holds memory. A container that was only made, or is over, holds none. */
+export function isAlive({ State }: ContainerFacts): boolean {
+  return State.Running || State.Paused || State.Restarting;
+}
+
+/**
+ * How it is reached now: addresses and published ports are other ones after every start.
+ * `name` of the network wins, then the loopback port, then the address.
+ */
+export function endpointOf(facts: ContainerFacts, port: number): Endpoint {
+  return { origin: originOf(facts, port), pathPrefix: '', pid: null, container: facts.Id };
+}
+
+function originOf({ NetworkSettings, HostConfig }: ContainerFacts, port: number): string {
+  const published = NetworkSettings.Ports?.[`${port}/tcp`]?.find(({ HostIp }) => HostIp === '127.0.0.1');
+  if (published?.HostPort) return `http://127.0.0.1:${published.HostPort}`;
+  const networks = NetworkSettings.Networks ?? {};
+  const network = networks[HostConfig.NetworkMode ?? ''] ?? Object.values(networks)[0];
+  const alias = network?.Aliases?.find((name: string) => name.startsWith(ALIAS_PREFIX));
+  if (alias !== undefined) return `http://${alias}:${port}`;
+  if (network?.IPAddress) return `http://${network.IPAddress}:${port}`;
+  return NOWHERE;
+}
+
+export const ALIAS_PREFIX = 'vgw-';
+
+/** `imageNow`: what the name of its image stands for today; undefined when nobody can tell. */
+export function foundAs(found: FoundContainer, imageNow: string | undefined, now: number): FoundReplica {
+  const { labels, facts } = found;
+  const port = labels.port ?? 0;
+  return {
+    id: labels.id,
+    generation: labels.generation,
+    model: labels.model,
+    specHash: labels.specHash,
+    reservations: labels.reservations,
+    port: labels.port,
+    endpoint: endpointOf(facts, port),
+    usable: usable(facts, imageNow),
+    ageMs: labels.createdAt === null ? null : Math.max(0, now - labels.createdAt),
+  };
+}
+
+function usable(facts: ContainerFacts, imageNow: string | undefined): true | string {
+  if (facts.State.Paused) return 'its container is paused';
+  if (facts.State.Restarting) return 'its container is being restarted by somebody else';
+  if (imageNow !== undefined && imageNow !== facts.Image) {
+    return `its image is not what ${facts.Config.Image} stands for now`;
+  }
+  return true;
+}
+
+/** Of a container that is over; null while it runs. */
+export function exitOf(facts: ContainerFacts, replica: ReplicaRef): ExitReport | null {
+  const { State } = facts;
+  if (isAlive(facts)) return null;
+  const ref = { id: replica.id, generation: replica.generation };
+  const signal = SIGNALS[State.ExitCode - SHELL_SIGNAL_BASE] ?? null;
+  const code = signal === null ? State.ExitCode : null;
+  const how = signal === null ? `exit code ${State.ExitCode}` : `killed by ${signal}`;
+  const memory = State.OOMKilled ? '; the memory of its container or of the machine was used up' : '';
+  return { replica: ref, code, signal, detail: `${how}${memory}` };
+}
+
+export function removedExit(replica: ReplicaRef): ExitReport {
+  const ref = { id: replica.id, generation: replica.generation };
+  return { replica: ref, code: null, signal: null, detail: 'its container was removed by somebody else' };
+}
