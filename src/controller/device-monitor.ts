@@ -127,6 +127,10 @@ export class DeviceMonitor {
       });
       if (reading) {
         checkNames(reading, true);
+        log.info(
+          { probe: probe.kind, devices: reading.devices.length },
+          probe.detail ?? `reads GPUs with ${probe.kind}`,
+        );
         return this.#discover(reading);
       }
       if (tried === BOOT_LOOKS || platform.clock.monotonic() >= until) break;
