@@ -1,9 +1,13 @@
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { accepts, type FakeEngine, fakeVllmPath, launchFake, startFake } from '../support/fake-vllm.ts';
+import { readKvCacheTokens } from '../../src/engines/vllm/counters.ts';
+import { readMemoryReport } from '../../src/engines/vllm/memory-report.ts';
+import { GIB as GIB_BYTES } from '../../src/units.ts';
+import { accepts, type FakeEngine, fakeVllmPath, freePort, launchFake, startFake } from '../support/fake-vllm.ts';
 
 const GIB = 1024;
 let folder: string;
@@ -36,7 +40,13 @@ const env = (more: Readonly<Record<string, string>> = {}): Record<string, string
   ...more,
 });
 
-const kvGib = (engine: FakeEngine): number => Number(/Available KV cache memory: (\S+) GiB/.exec(engine.output)?.[1]);
+/** As the engine itself reports it, measured or given. */
+const kvGib = (engine: FakeEngine): number =>
+  Number(/(?:Available KV cache memory: |reserved )(\S+) GiB/.exec(engine.output)?.[1]);
+
+/** A namespace of process ids of its own, as a container has, needs a right that not every machine gives. */
+const UNSHARE = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const canUnshare = spawnSync(UNSHARE[0] ?? '', [...UNSHARE.slice(1), 'true']).status === 0;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'fake-vram-'));
@@ -73,23 +83,64 @@ describe('the pretended device memory', () => {
     expect(first.running).toBe(true);
   });
 
-  it('is measured wrongly when two start at once, and rightly when the KV size is given', async () => {
+  it('is measured wrongly when two start at once (vllm#55827), rightly one after another, and not at all with a given size', async () => {
     devices(32);
-    const slow = { FAKE_VLLM_START_MS: '1500' };
+    const slow = { FAKE_VLLM_START_MS: '1500', FAKE_VLLM_WEIGHTS_MIB: String(3 * GIB) };
     const launch = (flags: readonly string[]): Promise<FakeEngine> => launchFake({ flags, env: env(slow) });
-    await using left = await launch(['--gpu-memory-utilization', '0.4']);
-    await using right = await launch(['--gpu-memory-utilization', '0.4']);
-    const ends = await Promise.allSettled([left.ready(), right.ready()]);
-    const alone = 32 * 0.4 - 4 - 0.5 - 0.25;
-    const wrong = [left, right].filter((engine) => !(kvGib(engine) > alone - 0.1));
-    expect(wrong.length).toBeGreaterThan(0);
-    expect(ends.length).toBe(2);
-    await Promise.all([left.kill(), right.kill()]);
-    const fixed = ['--gpu-memory-utilization', '0.01', '--kv-cache-memory-bytes', '2G'];
-    await using third = await launch(fixed);
-    await using fourth = await launch(fixed);
+    const share = (fraction: number): readonly string[] => ['--gpu-memory-utilization', String(fraction)];
+    const alone = (fraction: number): number => 32 * fraction - 3 - 0.5 - 0.25;
+    {
+      await using first = await launch(share(0.35));
+      await first.ready();
+      await using second = await launch(share(0.2));
+      await second.ready();
+      expect(kvGib(first)).toBeCloseTo(alone(0.35), 1);
+      expect(kvGib(second)).toBeCloseTo(alone(0.2), 1);
+    }
+    {
+      await using first = await launch(share(0.35));
+      await using second = await launch(share(0.2));
+      await Promise.allSettled([first.ready(), second.ready()]);
+      const wrong = [kvGib(first) < alone(0.35) - 0.1, kvGib(second) < alone(0.2) - 0.1];
+      expect(wrong).toContain(true);
+    }
+    const given = [...share(0.01), '--kv-cache-memory-bytes', '2G'];
+    await using third = await launch(given);
+    await using fourth = await launch(given);
     await Promise.all([third.ready(), fourth.ready()]);
     expect([kvGib(third), kvGib(fourth)]).toEqual([2, 2]);
+    expect(third.output).toContain('skipped memory profiling');
+    expect(readMemoryReport(third.output.split('\n')).kvCacheBytes).toBe(2 * GIB_BYTES);
+  });
+
+  it('shows a spike while the engine compiles and measures, and leaves it out of the KV cache', async () => {
+    devices(24);
+    const spike = { FAKE_VLLM_SPIKE_MIB: String(3 * GIB), FAKE_VLLM_START_MS: '3000' };
+    await using engine = await launchFake({ flags: ['--gpu-memory-utilization', '0.5'], env: env(spike) });
+    const steady = 450 + 4 * GIB + 512;
+    await expect.poll(used, { interval: 20, timeout: 10_000 }).toEqual([steady + 3 * GIB]);
+    await engine.ready();
+    expect(kvGib(engine)).toBeCloseTo(12 - 4 - 0.5 - 0.25 - 3, 1);
+    expect(used()).toEqual([450 + 12 * GIB - 3 * GIB]);
+    await using tight = await launchFake({
+      flags: ['--gpu-memory-utilization', '0.1'],
+      env: env({ ...spike, FAKE_VLLM_SPIKE_MIB: String(20 * GIB) }),
+    });
+    await tight.exit;
+    expect(tight.output).toContain('torch.OutOfMemoryError: CUDA out of memory');
+  });
+
+  it('is reported in the lines and the metrics that the gateway reads', async () => {
+    devices(24);
+    await using engine = await startFake({ flags: ['--gpu-memory-utilization', '0.5'], env: env() });
+    const report = readMemoryReport(engine.output.split('\n'));
+    expect(report).toMatchObject({ weightBytes: 4 * GIB_BYTES, graphBytes: GIB_BYTES / 4 });
+    expect((report.kvCacheBytes ?? 0) / GIB_BYTES).toBeCloseTo(12 - 4 - 0.5 - 0.25, 1);
+    const metrics = await (await fetch(`${engine.url}/metrics`)).text();
+    expect(readKvCacheTokens(metrics)).toBe(report.kvCacheTokens);
+    expect(engine.output).toMatch(
+      /Free memory on device \(\S+\/24\.00 GiB\) on startup\. Desired .* Replace gpu_memory_utilization/,
+    );
   });
 
   it('runs out while weights load, and has too little left for one request', async () => {
@@ -127,6 +178,65 @@ describe('the pretended device memory', () => {
     expect(used()[0]).toBeGreaterThan(20 * GIB);
     expect(smi(['--query-compute-apps=pid', '--format=csv,noheader']).stdout).toBe('');
     await expect.poll(used, { interval: 20 }).toEqual([0]);
+  });
+});
+
+describe('memory that comes back late, or never', () => {
+  it('counts on after the engine is gone, until somebody takes it out of the file', async () => {
+    devices(24);
+    await using engine = await startFake({ env: env({ FAKE_VLLM_VRAM_RELEASE_MS: 'never' }) });
+    process.kill(engine.pid, 'SIGTERM');
+    await engine.exit;
+    expect(used()[0]).toBeGreaterThan(20 * GIB);
+    expect(smi(['--query-compute-apps=pid', '--format=csv,noheader']).stdout).toBe('');
+    devices(24);
+    expect(used()).toEqual([0]);
+  });
+});
+
+describe.skipIf(!canUnshare)('engines in namespaces of their own, as in containers', () => {
+  const inside = (args: readonly string[], more: Readonly<Record<string, string>> = {}): ChildProcess =>
+    spawn(UNSHARE[0] ?? '', [...UNSHARE.slice(1), process.execPath, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env['PATH'] ?? '', FAKE_VLLM_START_MS: '50', ...env(more) },
+    });
+  const rows = (): string => smi(['--query-compute-apps=pid,gpu_uuid', '--format=csv,noheader,nounits']).stdout;
+
+  it('have claims of their own though all are process 1, with the pids that this machine gives them', async () => {
+    devices(24, 24);
+    const engines: ChildProcess[] = [];
+    try {
+      for (const uuid of ['GPU-fake-0', 'GPU-fake-1']) {
+        const serve = [
+          fakeVllmPath(),
+          'serve',
+          'a/b',
+          '--port',
+          String(await freePort()),
+          '--gpu-memory-utilization',
+          '0.5',
+        ];
+        engines.push(inside(serve, { NVIDIA_VISIBLE_DEVICES: uuid }));
+      }
+      await expect.poll(used, { interval: 20, timeout: 20_000 }).toEqual([450 + 12 * GIB, 450 + 12 * GIB]);
+      const pids = [...rows().matchAll(/^(\d+), GPU-fake-\d$/gm)].map((match) => Number(match[1]));
+      expect(pids).toHaveLength(2);
+      for (const pid of pids) expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('vllm serve (simulated)');
+      // A reader that sees none of them believes their beats, and names nobody.
+      const reader = inside([
+        fakeVllmPath('nvidia-smi.js'),
+        '--query-gpu=memory.used',
+        '--format=csv,noheader,nounits',
+      ]);
+      let text = '';
+      reader.stdout?.setEncoding('utf8').on('data', (data: string) => (text += data));
+      await once(reader, 'close');
+      expect(text).toBe(`${450 + 12 * GIB}\n${450 + 12 * GIB}\n`);
+      process.kill(pids[0] ?? 0, 'SIGKILL');
+      await expect.poll(() => used().toSorted(), { interval: 20, timeout: 10_000 }).toEqual([0, 450 + 12 * GIB]);
+    } finally {
+      for (const engine of engines) engine.kill('SIGKILL');
+    }
   });
 });
 

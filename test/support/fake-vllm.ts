@@ -14,7 +14,7 @@ let built: string | undefined;
  * Path of the compiled stand-in (`main.js`) or its `nvidia-smi.js`. Compiled once per content of its sources, into a
  * folder nobody writes to again: a build of the whole project beside the tests cannot pull files away from under them.
  */
-export function fakeVllmPath(entry: 'main.js' | 'nvidia-smi.js' = 'main.js'): string {
+export function fakeVllmPath(entry: 'main.js' | 'nvidia-smi.js' | 'python3.js' = 'main.js'): string {
   built ??= compile();
   return join(built, 'tools/fake-vllm', entry);
 }

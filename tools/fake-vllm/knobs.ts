@@ -7,11 +7,18 @@ export interface Knobs {
   tokens: number;
   readonly label: string;
   readonly vramFile: string | undefined;
-  readonly vramReleaseMs: number;
+  /** Null = for ever. */
+  readonly vramReleaseMs: number | null;
   readonly weightsMib: number;
   readonly activationMib: number;
   readonly contextMib: number;
   readonly graphsMib: number;
+  /** Held while it compiles and measures, on top of everything else. */
+  readonly spikeMib: number;
+  /** Time that weights take to arrive when nobody fetched them before. */
+  readonly downloadMs: number;
+  /** Where fetched models are remembered. */
+  readonly cacheDir: string | undefined;
   readonly sleepResidualMib: number;
   readonly kvBytesPerToken: number;
   readonly modelLen: number | undefined;
@@ -45,11 +52,14 @@ export function readKnobs(env: NodeJS.ProcessEnv): Knobs {
     tokens: number('TOKENS', 16),
     label: text('LABEL') ?? '',
     vramFile: text('VRAM_FILE'),
-    vramReleaseMs: number('VRAM_RELEASE_MS', 0),
+    vramReleaseMs: text('VRAM_RELEASE_MS') === 'never' ? null : number('VRAM_RELEASE_MS', 0),
     weightsMib: number('WEIGHTS_MIB', 4096),
     activationMib: number('ACTIVATION_MIB', 512),
     contextMib: number('CONTEXT_MIB', 450),
     graphsMib: number('GRAPHS_MIB', 256),
+    spikeMib: number('SPIKE_MIB', 0),
+    downloadMs: number('DOWNLOAD_MS', 0),
+    cacheDir: text('CACHE_DIR'),
     sleepResidualMib: number('SLEEP_RESIDUAL_MIB', 1100),
     kvBytesPerToken: number('KV_BYTES_PER_TOKEN', 16_384),
     modelLen: modelLen === 0 ? undefined : modelLen,

@@ -87,8 +87,31 @@ export function compileLines(app: App, seconds: number): void {
 }
 
 export function profileLines(app: App, kvGib: number): void {
-  const text = `Available KV cache memory: ${kvGib.toFixed(2)} GiB`;
-  app.log.line(app.engineSpeaker, 'INFO', 'gpu_worker.py:459', text);
+  const { log, engineSpeaker, options, knobs, vram } = app;
+  if (options.kvCacheBytes !== undefined) {
+    const free = ((vram?.firstFreeAtStart ?? 0) / 1024).toFixed(2);
+    const text = `Initial free memory ${free} GiB, reserved ${kvGib.toFixed(2)} GiB memory for KV Cache as specified by kv_cache_memory_bytes config and skipped memory profiling. This does not respect the gpu_memory_utilization config. Only use kv_cache_memory_bytes config when you want manual control of KV cache memory size. If OOM'ed, check the difference of initial free memory between the current run and the previous run where kv_cache_memory_bytes is suggested and update it correspondingly.`;
+    log.line(engineSpeaker, 'INFO', 'gpu_worker.py:431', text);
+    return;
+  }
+  if (!options.enforceEager) {
+    const text = `Estimated CUDA graph memory: ${(knobs.graphsMib / 1024).toFixed(2)} GiB total`;
+    log.line(engineSpeaker, 'INFO', 'gpu_model_runner.py:5480', text);
+  }
+  log.line(engineSpeaker, 'INFO', 'gpu_worker.py:459', `Available KV cache memory: ${kvGib.toFixed(2)} GiB`);
+}
+
+export function downloadProgress(app: App, done: number, total: number): void {
+  const percent = Math.round((done / total) * 100);
+  app.log.bar(
+    `model.safetensors: ${String(percent).padStart(3)}%|${'#'.repeat(done)}| ${done}.0G/${total}.0G`,
+    done === total,
+  );
+}
+
+export function downloadEnds(app: App, seconds: number): void {
+  const text = `Time spent downloading weights for ${app.options.repo}: ${seconds.toFixed(6)} seconds`;
+  app.log.line(app.engineSpeaker, 'INFO', 'weight_utils.py:496', text);
 }
 
 export function kvLines(app: App, tokens: number): void {
@@ -112,8 +135,29 @@ export function graphsEnd(app: App, seconds: number): void {
     const text = `Graph capturing finished in ${Math.round(seconds)} secs, took ${gib} GiB`;
     log.line(engineSpeaker, 'INFO', 'gpu_model_runner.py:5543', text);
   }
+  if (app.vram !== undefined && options.kvCacheBytes === undefined) usageLine(app);
   const text = `init engine (profile, create kv cache, warmup model) took ${seconds.toFixed(2)} s`;
   log.line(engineSpeaker, 'INFO', 'core.py:402', text);
+}
+
+/** What an engine that measured says in the end: what it took, and the size of KV cache with which it need not measure. */
+function usageLine(app: App): void {
+  const { knobs, options, vram } = app;
+  if (vram === undefined) return;
+  const gib = (mib: number): string => (mib / 1024).toFixed(2);
+  const { total, free } = vram.first;
+  const weights = knobs.weightsMib / options.tensorParallelSize;
+  const graphs = options.enforceEager ? 0 : knobs.graphsMib;
+  const wanted = total * options.gpuMemoryUtilization;
+  const fits = Math.max(0, wanted - weights - knobs.activationMib - graphs - 150);
+  const parts = [
+    `Free memory on device (${gib(vram.firstFreeAtStart)}/${gib(total)} GiB) on startup.`,
+    `Desired GPU memory utilization is (${options.gpuMemoryUtilization}, ${gib(wanted)} GiB).`,
+    `Actual usage is ${gib(weights)} GiB for consumed memory (weights + non-torch), ${gib(knobs.activationMib + knobs.spikeMib)} GiB for peak activation, and ${gib(graphs)} GiB for CUDAGraph memory.`,
+    `Replace gpu_memory_utilization config with \`--kv-cache-memory=${Math.floor(fits * 1024 * 1024)}\` (${gib(fits)} GiB) to fit into requested memory, or \`--kv-cache-memory=${Math.floor((fits + free) * 1024 * 1024)}\` (${gib(fits + free)} GiB) to fully utilize gpu memory.`,
+    `Current kv cache memory in use is ${gib(vram.kvMib)} GiB.`,
+  ];
+  app.log.line(app.engineSpeaker, 'INFO', 'gpu_worker.py:789', parts.join(' '));
 }
 
 export function serveLines(app: App, routes: readonly string[]): void {

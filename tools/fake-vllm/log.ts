@@ -46,6 +46,11 @@ export class Log {
     this.write(2, done === total ? `${text}\n` : text);
   }
 
+  /** Any other bar. */
+  bar(text: string, full: boolean): void {
+    this.write(2, `\r${this.label}${text}${full ? '\n' : ''}`);
+  }
+
   private write(descriptor: 1 | 2, text: string): void {
     if (this.silent) return;
     const data = Buffer.from(text);

@@ -5,6 +5,7 @@ import { engineDied, crash } from './death.ts';
 import { cacheConfig } from './cache-config.ts';
 import { Engine } from './engine.ts';
 import { Faults } from './faults.ts';
+import { fetchModel } from './fetch.ts';
 import { type Knobs, readKnobs } from './knobs.ts';
 import { Log } from './log.ts';
 import { serveLines } from './log-lines.ts';
@@ -19,6 +20,8 @@ import { handleSignals } from './shutdown.ts';
 import { Stats } from './stats.ts';
 
 async function main(): Promise<void> {
+  const [command, repo] = process.argv.slice(2);
+  if (command === 'fetch') process.exit(await fetchModel(repo ?? '', process.env));
   process.title = 'vllm serve (simulated)';
   const knobs = readKnobs(process.env);
   const faults = new Faults(knobs.fault);

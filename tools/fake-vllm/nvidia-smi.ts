@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { type FakeDevice, type FakeVram, updateVram, usedMib } from './vram-file.ts';
+import { type FakeDevice, type FakeVram, pidOf, updateVram, usedMib } from './vram-file.ts';
 
 /**
  * A pretended `nvidia-smi`: prints the devices and claims of `FAKE_VLLM_VRAM_FILE` in its CSV forms.
@@ -168,16 +168,17 @@ function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map
 
 function processRows(vram: FakeVram, devices: readonly FakeDevice[], faults: Map<string, string>): Row[] {
   const found: Row[] = [];
-  for (const [pid, claim] of Object.entries(vram.claims)) {
-    // What waits to be released is held by nobody the driver can name.
-    if (claim.until !== undefined) continue;
+  for (const [key, claim] of Object.entries(vram.claims)) {
+    // What waits to be released is held by nobody the driver can name; what it cannot see it does not name either.
+    const pid = pidOf(key, claim);
+    if (claim.until !== undefined || pid === undefined) continue;
     for (const device of devices) {
       const mib = claim.mib[device.uuid];
       if (mib === undefined) continue;
       found.push((field) => {
         switch (field) {
           case 'pid':
-            return { text: pid };
+            return { text: String(pid) };
           case 'used_memory':
           case 'used_gpu_memory':
             return faults.has('na') ? { text: '[N/A]' } : { text: String(Math.round(mib)), unit: 'MiB' };

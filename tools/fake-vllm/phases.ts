@@ -4,6 +4,7 @@ import { scaled, sleepFor } from './app.ts';
 import { startCore } from './core.ts';
 import { crash } from './death.ts';
 import { endProcess } from './exit.ts';
+import { isCached, remember } from './fetched.ts';
 import * as lines from './log-lines.ts';
 import { DERIVED_MODEL_LEN } from './options.ts';
 import {
@@ -17,7 +18,7 @@ import {
   serverFails,
   tooLong,
 } from './tracebacks.ts';
-import { kvTokens, MemoryFailure, VramClaim } from './vram.ts';
+import { kvTokens, MemoryFailure, visibleDevices, VramClaim } from './vram.ts';
 
 /** Phases of a start and the share of `FAKE_VLLM_START_MS` each takes. */
 export const PHASES = {
@@ -46,13 +47,16 @@ export async function start(app: App): Promise<number> {
     await engine(app, clock);
     await load(app, clock);
     await clock.enter('compile');
+    spike(app);
     lines.compileLines(app, clock.seconds());
     await clock.enter('profile');
+    await clock.leave('profile');
     const kvMib = profile(app);
     lines.profileLines(app, kvMib / 1024);
     await clock.enter('kv');
     tokens = kvTokens(app, kvMib);
     app.vram?.hold(app.vram.heldMib + kvMib);
+    if (app.vram !== undefined) app.vram.kvMib = kvMib;
     lines.kvLines(app, tokens);
     await graphs(app, clock);
     await clock.enter('serve');
@@ -106,8 +110,8 @@ async function engine(app: App, clock: PhaseClock): Promise<void> {
   await clock.enter('engine');
   lines.engineLines(app);
   if (knobs.vramFile !== undefined) {
-    const visible = process.env['CUDA_VISIBLE_DEVICES'];
     const { vramFile, vramReleaseMs } = knobs;
+    const visible = visibleDevices(process.env);
     app.vram = new VramClaim(vramFile, app.engineSpeaker.pid, vramReleaseMs, visible, options.tensorParallelSize);
     app.vram.hold(knobs.contextMib);
     app.vram.snapshot(options.gpuMemoryUtilization);
@@ -120,6 +124,7 @@ async function load(app: App, clock: PhaseClock): Promise<void> {
   const { knobs, options, faults } = app;
   await clock.enter('load');
   lines.loadStarts(app);
+  await download(app, clock);
   if (faults.text('bad_model_files') === 'weights') throw new MemoryFailure(noWeights(options.repo));
   const weights = knobs.weightsMib / options.tensorParallelSize;
   const steps = 4;
@@ -133,6 +138,32 @@ async function load(app: App, clock: PhaseClock): Promise<void> {
   lines.loadEnds(app, clock.seconds());
 }
 
+/** What nobody fetched before arrives now, with the memory already looked at. */
+async function download(app: App, clock: PhaseClock): Promise<void> {
+  const { knobs, options } = app;
+  await clock.strikeAt('download');
+  if (knobs.downloadMs === 0 || isCached(knobs.cacheDir, options.repo)) return;
+  const whole = scaled(app, knobs.downloadMs);
+  const steps = 4;
+  for (let step = 1; step <= steps; step += 1) {
+    await sleepFor(whole / steps);
+    lines.downloadProgress(app, step, steps);
+  }
+  remember(knobs.cacheDir, options.repo);
+  lines.downloadEnds(app, whole / 1000);
+  clock.shift(whole);
+}
+
+/** MiB per device before there is a KV cache. */
+function loadedMib({ knobs, options }: App): number {
+  return knobs.contextMib + knobs.weightsMib / options.tensorParallelSize + knobs.activationMib;
+}
+
+/** A run of the largest size takes more than any later one will: seen by neighbours while it lasts. @throws MemoryFailure */
+function spike(app: App): void {
+  if (app.knobs.spikeMib > 0) app.vram?.hold(loadedMib(app) + app.knobs.spikeMib);
+}
+
 /** MiB of KV cache per device. @throws MemoryFailure */
 function profile(app: App): number {
   const { options, knobs, vram } = app;
@@ -142,9 +173,10 @@ function profile(app: App): number {
   }
   const byDefault = (options.maxModelLen * 8 * knobs.kvBytesPerToken) / options.tensorParallelSize / MIB;
   if (vram === undefined) return fixed === undefined ? byDefault : fixed / MIB;
-  vram.hold(knobs.contextMib + knobs.weightsMib / options.tensorParallelSize + knobs.activationMib);
+  vram.hold(loadedMib(app));
   if (fixed !== undefined) return fixed / MIB;
-  return vram.profile(options.gpuMemoryUtilization, options.enforceEager ? 0 : knobs.graphsMib);
+  const reserve = knobs.spikeMib + (options.enforceEager ? 0 : knobs.graphsMib);
+  return vram.profile(options.gpuMemoryUtilization, reserve);
 }
 
 async function graphs(app: App, clock: PhaseClock): Promise<void> {
@@ -221,7 +253,12 @@ class PhaseClock {
     return (performance.now() - this.entered) / 1000;
   }
 
-  private async strike(phase: Phase): Promise<void> {
+  /** Faults of a step that is no phase of its own. */
+  async strikeAt(step: 'download'): Promise<void> {
+    await this.strike(step);
+  }
+
+  private async strike(phase: Phase | 'download'): Promise<void> {
     const { app } = this;
     if (app.faults.text('crash_at') === phase) {
       crash(app, app.faults.text('crash_at', 1) ?? '1');

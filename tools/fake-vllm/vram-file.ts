@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { beats, dropBeat, isNeighbour, lives, ownNamespace, parseOwner, visiblePids } from './vram-owner.ts';
 
 /** One pretended GPU; memory in MiB. `base_used_mib` belongs to nobody the machine can name. */
 export interface FakeDevice {
@@ -9,15 +10,18 @@ export interface FakeDevice {
   readonly base_used_mib?: number;
 }
 
-interface Claim {
+export interface Claim {
   /** MiB by device uuid. */
   readonly mib: Record<string, number>;
   /** Set once the owner is gone: the memory counts until then (Unix milliseconds). */
   readonly until?: number;
-  readonly release_ms: number;
+  /** How long it counts after its owner is gone; null = for ever. */
+  readonly release_ms: number | null;
+  /** Pid of the owner as another namespace numbers it, which can see it. */
+  readonly seen?: { readonly namespace: string; readonly pid: number };
 }
 
-/** The shared file: pretended devices and who holds how much of them. */
+/** The shared file: pretended devices and who holds how much of them, by owner. */
 export interface FakeVram {
   devices: FakeDevice[];
   claims: Record<string, Claim>;
@@ -34,9 +38,9 @@ export function updateVram<T>(path: string, change: (vram: FakeVram) => T): T {
   acquire(lock);
   try {
     const vram = readVram(path);
-    expire(vram, Date.now());
+    expire(path, vram, Date.now());
     const result = change(vram);
-    const next = `${path}.${process.pid}.tmp`;
+    const next = `${path}.${process.pid}-${ownNamespace}.tmp`;
     writeFileSync(next, `${JSON.stringify(vram, null, 2)}\n`);
     renameSync(next, path);
     return result;
@@ -57,28 +61,44 @@ export function usedMib(vram: FakeVram, device: FakeDevice): number {
   return used;
 }
 
-function expire(vram: FakeVram, now: number): void {
-  for (const [pid, claim] of Object.entries(vram.claims)) {
+/** Pid of an owner as this process would have to call it; undefined when it cannot see it. */
+export function pidOf(key: string, claim: Claim): number | undefined {
+  const owner = parseOwner(key);
+  if (isNeighbour(owner)) return owner.pid;
+  return claim.seen?.namespace === ownNamespace ? claim.seen.pid : undefined;
+}
+
+function expire(path: string, vram: FakeVram, now: number): void {
+  let visible: ReadonlyMap<string, number> | undefined;
+  for (const [key, claim] of Object.entries(vram.claims)) {
     if (claim.until === undefined) {
-      if (alive(Number(pid))) continue;
-      vram.claims[pid] = { ...claim, until: now + claim.release_ms };
+      const owner = parseOwner(key);
+      if (!isNeighbour(owner)) visible ??= visiblePids();
+      if (isNeighbour(owner) ? lives(owner) : livesElsewhere(path, vram, key, visible)) continue;
+      const until = claim.release_ms === null ? Number.MAX_SAFE_INTEGER : now + claim.release_ms;
+      vram.claims[key] = { ...claim, until };
     }
-    if ((vram.claims[pid]?.until ?? 0) <= now) delete vram.claims[pid];
+    if ((vram.claims[key]?.until ?? 0) > now) continue;
+    delete vram.claims[key];
+    dropBeat(path, key);
   }
 }
 
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+/** Seen: it lives. Once seen from here and no longer: it does not. Never seen from here: as its beats say. */
+function livesElsewhere(
+  path: string,
+  vram: FakeVram,
+  key: string,
+  visible: ReadonlyMap<string, number> | undefined,
+): boolean {
+  const claim = vram.claims[key];
+  const pid = visible?.get(key);
+  if (claim === undefined) return false;
+  if (pid === undefined) return claim.seen?.namespace !== ownNamespace && beats(path, key);
+  if (claim.seen?.namespace !== ownNamespace) {
+    vram.claims[key] = { ...claim, seen: { namespace: ownNamespace, pid } };
   }
-  try {
-    // A zombie nobody waited for holds no memory any more.
-    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return true;
-  }
+  return true;
 }
 
 function acquire(lock: string): void {

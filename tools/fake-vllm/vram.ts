@@ -1,6 +1,7 @@
 import type { App } from './app.ts';
 import { kvTooSmall, NO_KV_MEMORY, noFreeMemory, outOfMemory, profilingRace } from './tracebacks.ts';
 import { type FakeDevice, updateVram, usedMib } from './vram-file.ts';
+import { ownerKey, ownerOf, startBeating } from './vram-owner.ts';
 
 /** The start fails with these root-cause lines. */
 export class MemoryFailure extends Error {}
@@ -15,19 +16,32 @@ const BYTES = 1024 * 1024;
  */
 export class VramClaim {
   private readonly path: string;
-  private readonly pid: number;
-  private readonly releaseMs: number;
+  private readonly key: string;
+  private readonly releaseMs: number | null;
+  private readonly stopBeating: () => void;
   private readonly devices: readonly FakeDevice[];
   private held = 0;
   private freeAtStart: number[] = [];
   /** MiB of KV cache per device. */
   kvMib = 0;
 
-  constructor(path: string, pid: number, releaseMs: number, visible: string | undefined, wanted: number) {
+  constructor(path: string, pid: number, releaseMs: number | null, visible: string | undefined, wanted: number) {
     this.path = path;
-    this.pid = pid;
+    this.key = ownerKey(ownerOf(pid));
     this.releaseMs = releaseMs;
     this.devices = updateVram(path, (vram) => pick(vram.devices, visible, wanted));
+    // Another process that holds the claim shows its life itself.
+    this.stopBeating = pid === process.pid ? startBeating(path, this.key) : (): void => undefined;
+  }
+
+  /** Total and free MiB of the first device, as they are now. */
+  get first(): { readonly total: number; readonly free: number } {
+    return { total: this.devices[0]?.total_mib ?? 0, free: this.free()[0] ?? 0 };
+  }
+
+  /** Free MiB of the first device when the engine looked before it loaded anything. */
+  get firstFreeAtStart(): number {
+    return this.freeAtStart[0] ?? 0;
   }
 
   get heldMib(): number {
@@ -43,7 +57,8 @@ export class VramClaim {
         if (more > free) return outOfMemory(more, device.total_mib / GIB, Math.max(0, free));
       }
       const mibs = Object.fromEntries(this.devices.map((device) => [device.uuid, mib]));
-      vram.claims[String(this.pid)] = { mib: mibs, release_ms: this.releaseMs };
+      const { seen } = vram.claims[this.key] ?? {};
+      vram.claims[this.key] = { mib: mibs, release_ms: this.releaseMs, ...(seen === undefined ? {} : { seen }) };
       return undefined;
     });
     if (failure !== undefined) throw new MemoryFailure(failure);
@@ -81,14 +96,18 @@ export class VramClaim {
     this.held = 0;
     try {
       updateVram(this.path, (vram) => {
-        const claim = vram.claims[String(this.pid)];
+        const claim = vram.claims[this.key];
         if (claim === undefined) return;
-        if (this.releaseMs === 0) delete vram.claims[String(this.pid)];
-        else vram.claims[String(this.pid)] = { ...claim, until: Date.now() + this.releaseMs };
+        if (this.releaseMs === 0) delete vram.claims[this.key];
+        else {
+          const until = this.releaseMs === null ? Number.MAX_SAFE_INTEGER : Date.now() + this.releaseMs;
+          vram.claims[this.key] = { ...claim, until };
+        }
       });
     } catch {
       // The file may be gone with the test that made it.
     }
+    this.stopBeating();
   }
 
   private free(): number[] {
@@ -96,7 +115,7 @@ export class VramClaim {
   }
 }
 
-/** Devices by index or uuid in `CUDA_VISIBLE_DEVICES`, the first `wanted` of them. */
+/** Devices by index or uuid in what the environment lets see, the first `wanted` of them. */
 function pick(devices: readonly FakeDevice[], visible: string | undefined, wanted: number): FakeDevice[] {
   const names = visible === undefined ? devices.map((device) => String(device.index)) : visible.split(',');
   const chosen: FakeDevice[] = [];
@@ -112,6 +131,13 @@ function pick(devices: readonly FakeDevice[], visible: string | undefined, wante
     );
   }
   return chosen.slice(0, wanted);
+}
+
+/** `CUDA_VISIBLE_DEVICES`, else what a container runtime was told to show; undefined = all. */
+export function visibleDevices(env: NodeJS.ProcessEnv): string | undefined {
+  const shown = env['NVIDIA_VISIBLE_DEVICES'];
+  const all = shown === undefined || ['', 'all', 'void', 'none'].includes(shown);
+  return env['CUDA_VISIBLE_DEVICES'] ?? (all ? undefined : shown);
 }
 
 /** Tokens that fit into so much KV memory. @throws MemoryFailure when not even one request does. */

@@ -6,6 +6,7 @@ import type { Files } from '../../platform/platform.ts';
 import { MIB, type Bytes } from '../../units.ts';
 import type { RepoFacts } from './facts.ts';
 import { parseObject, type JsonObject } from './json.ts';
+import { quietly } from './quietly.ts';
 import { storedElementBytes } from './safetensors-header.ts';
 import { bytesOf, INDEX_NAMES, readIndex, selectWeights, type WeightFile, type WeightIndex } from './weight-files.ts';
 
@@ -104,14 +105,4 @@ async function readBounded(files: Files, path: string, most: Bytes): Promise<str
   const stat = await quietly(() => files.stat(path));
   if (stat?.kind !== 'file' || stat.size > most) return null;
   return (await quietly(() => files.readText(path))) ?? null;
-}
-
-/** Undefined in place of an error: a file that may not be read, a folder that went away meanwhile. */
-export async function quietly<Value>(read: () => Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error) return undefined;
-    throw error;
-  }
 }

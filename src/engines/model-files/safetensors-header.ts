@@ -2,14 +2,14 @@
 import type { Files } from '../../platform/platform.ts';
 import { MIB, type Bytes } from '../../units.ts';
 import { asObject, fieldOf, listAt, parseObject, textAt } from './json.ts';
-import { quietly } from './local-files.ts';
+import { quietly } from './quietly.ts';
 
 const LENGTH_BYTES = 8;
 const MAX_HEADER: Bytes = 32 * MIB;
 
 /** Bytes of one element; types that pack several weights into one element say nothing of the weights. */
 const ELEMENT_BYTES: ReadonlyMap<string, number> = new Map([
-  ...([['F64', 8]] as const),
+  ['F64', 8],
   ['F32', 4],
   ['F16', 2],
   ['BF16', 2],

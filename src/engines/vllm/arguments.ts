@@ -1,6 +1,7 @@
 /** The command line of `vllm serve`, in the flags of the version that will read it. */
 import { mergeArgs } from '../../config/merge-args.ts';
 import { hasFlag, type VllmDialect } from '../../config/vllm-versions.ts';
+import { GIB } from '../../units.ts';
 import type { LaunchContext } from '../engine.ts';
 import { dialectOf } from './dialect.ts';
 import { ggufRepo } from './gguf.ts';
@@ -12,6 +13,12 @@ const QUIET_ENDPOINTS = '/health,/metrics,/v1/models,/load';
  * free. What is free is the gateway's business by then, so the share is one that always is.
  */
 const SHARE_BESIDE_BYTES = 0.01;
+/**
+ * The log says sizes in hundredths of a GiB: what it rounded away may be the last block that a request of full length
+ * needs. Just under half a hundredth more gives it back, and is said in the same figures, so that the size does not creep
+ * from start to start.
+ */
+const ROUNDED_AWAY = Math.floor(0.0049 * GIB);
 
 export function serveArguments(context: LaunchContext, servedName: string): readonly string[] {
   const { model, host, port, share } = context;
@@ -36,7 +43,7 @@ function memoryFlags({ share, model }: LaunchContext, dialect: VllmDialect): rea
   if (share.kvCacheBytes !== null && hasFlag(dialect, '--kv-cache-memory-bytes')) {
     return [
       ...['--gpu-memory-utilization', String(SHARE_BESIDE_BYTES)],
-      ...['--kv-cache-memory-bytes', String(share.kvCacheBytes)],
+      ...['--kv-cache-memory-bytes', String(share.kvCacheBytes + ROUNDED_AWAY)],
     ];
   }
   return ['--gpu-memory-utilization', String(share.utilization ?? model.gpuMemoryUtilization)];

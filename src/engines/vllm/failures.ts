@@ -144,8 +144,14 @@ const SIGNATURES: readonly Signature[] = [
   {
     cause: 'model_files',
     pattern:
-      /Temporary failure in name resolution|Name or service not known|(?:requests\.exceptions\.|huggingface_hub\.\S*|httpx\.)(?:ConnectionError|ReadTimeout|ConnectTimeout|ConnectError)/,
+      /the hub cannot be reached and the cache has nothing|Temporary failure in name resolution|Name or service not known|(?:requests\.exceptions\.|huggingface_hub\.\S*|httpx\.)(?:ConnectionError|ReadTimeout|ConnectTimeout|ConnectError)/,
     say: () => 'the hub cannot be reached from this machine; check the network or download the model first.',
+  },
+  {
+    cause: 'model_files',
+    pattern: /the repository .+ has no GGUF file of (\S+)/,
+    say: ([, quant]) =>
+      `its repository has no GGUF file of ${quote(quant ?? '')}; check what stands behind the colon of repo.`,
   },
   {
     cause: 'model_files',

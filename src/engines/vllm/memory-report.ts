@@ -35,6 +35,13 @@ const STATEMENTS: readonly Statement[] = [
     pattern: /\breserved ([\d.]+) GiB memory for KV Cache/,
     unit: GIB,
   },
+  // At the end of newer starts, in the middle of other figures.
+  {
+    field: 'kvCacheBytes',
+    holds: 'kv cache memory in use',
+    pattern: /\bCurrent kv cache memory in use is ([\d.]+) GiB/,
+    unit: GIB,
+  },
   {
     field: 'kvCacheTokens',
     holds: 'KV cache size',
