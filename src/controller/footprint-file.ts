@@ -4,7 +4,7 @@
  */
 import { LEAST_FOOTPRINT, type Footprint, type FootprintSignature } from '../core/memory/footprint.ts';
 import { LatestText } from '../platform/latest-text.ts';
-import type { Platform } from '../platform/platform.ts';
+import type { Files, Platform } from '../platform/platform.ts';
 import type { Logger } from '../telemetry/telemetry.ts';
 import { MIB } from '../units.ts';
 
@@ -17,8 +17,10 @@ const MOST_KEPT = 1_000;
 const LARGEST = 16 * MIB;
 
 export interface FootprintFileOptions {
-  readonly platform: Pick<Platform, 'files' | 'clock'>;
-  readonly log: Logger;
+  readonly platform: Pick<Platform, 'clock'> & {
+    readonly files: Pick<Files, 'stat' | 'readText' | 'rename' | 'writeAtomic'>;
+  };
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** `state_dir`. */
   readonly folder: string;
   /** Where the original kept its footprints (`MEMORY_FOOTPRINT_FILE`); null = where it would have been here. */

@@ -22,8 +22,6 @@ export function rehome(state: FleetState, post: (event: FleetEvent) => void, loo
 }
 
 function isAtHome(state: FleetState, replica: Replica): boolean {
-  const count = state.models.get(replica.model)?.settings.deviceCount ?? 0;
-  if (replica.reservations.size === 0) return count === 0;
   return [...replica.reservations.keys()].every((id) => state.devices.get(id)?.unmeasured === false);
 }
 
@@ -55,8 +53,6 @@ export function located(
 ): FoundReplica {
   if (seen.reservations.size === 0) return seen;
   if ([...seen.reservations.keys()].every((id) => state.devices.has(id))) return seen;
-  const stands = [...state.devices.values()].find(({ unmeasured }) => unmeasured);
-  if (stands) return { ...seen, reservations: new Map([[stands.id, stands.budgetBytes]]) };
   const mine = new Set(pids);
   const places = new Map<string, Bytes>();
   for (const { deviceId, pid, bytes } of reading?.processes ?? []) {
