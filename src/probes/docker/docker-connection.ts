@@ -8,12 +8,12 @@ import { ProbeError, excerpt } from '../reading/probe-error.ts';
 export const CALL_LIMIT: Milliseconds = 10 * SECOND;
 
 export class DockerConnection {
-  readonly #clock: Platform['clock'];
+  readonly #platform: Pick<Platform, 'clock' | 'files'>;
   readonly #socket: string;
   #docker: Docker | null = null;
 
-  constructor(clock: Platform['clock'], socket: string) {
-    this.#clock = clock;
+  constructor(platform: Pick<Platform, 'clock' | 'files'>, socket: string) {
+    this.#platform = platform;
     this.#socket = socket.replace(/^unix:\/\//, '');
   }
 
@@ -31,7 +31,7 @@ export class DockerConnection {
   ): Promise<T> {
     const limit = options.limit ?? CALL_LIMIT;
     const deadline = new AbortController();
-    using _timer = this.#clock.after(limit, () => {
+    using _timer = this.#platform.clock.after(limit, () => {
       deadline.abort();
     });
     const signal = options.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, options.signal]);
@@ -48,7 +48,10 @@ export class DockerConnection {
 
   async #client(): Promise<Docker> {
     if (this.#docker === null) {
-      // Loaded only where it is used: a gateway without containers never does.
+      // Loaded only where it is used: a machine without Docker never does.
+      if ((await this.#platform.files.stat(this.#socket).catch(() => undefined)) === undefined) {
+        throw new ProbeError(`Docker does not answer on ${this.#socket} (ENOENT)`, true);
+      }
       const { default: Client } = await import('dockerode');
       // Left out, host and protocol would come from DOCKER_HOST, and win over the socket.
       this.#docker = new Client({ socketPath: this.#socket, host: undefined, protocol: 'http', port: undefined });

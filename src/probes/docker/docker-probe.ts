@@ -56,7 +56,7 @@ export class DockerProbe implements Probe {
     this.#names = names;
     this.#clock = platform.clock;
     this.#pacing = new Pacing(platform.clock, CONTAINER_WAIT + READ_LIMIT);
-    const connection = new DockerConnection(platform.clock, docker.socket);
+    const connection = new DockerConnection(platform, docker.socket);
     this.#containerOptions = { platform, docker, gatewayId, connection };
     this.detail = `reads GPUs with a helper container of ${docker.probeImage} (${connection.socket})`;
   }
