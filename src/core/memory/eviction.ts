@@ -43,6 +43,8 @@ export interface EvictionPolicy {
   readonly order: (one: Candidate, other: Candidate) => number;
   /** Which devices a newcomer gets: the first criterion that differs decides. */
   readonly criteria: readonly Criterion[];
+  /** False: the loss of its candidates counts for nothing. */
+  readonly weighsLoss: boolean;
 }
 
 const YOUNG: Criterion = { fold: 'sum', of: (toll) => toll.young };
@@ -66,6 +68,7 @@ const LRU: EvictionPolicy = {
     { fold: 'max', of: (toll) => toll.latest },
     FREE,
   ],
+  weighsLoss: false,
 };
 
 const density = (candidate: Candidate): number => candidate.loss / Math.max(1, candidate.bytes);
@@ -78,6 +81,7 @@ const VALUE: EvictionPolicy = {
   order: (one, other) =>
     Number(one.young) - Number(other.young) || density(one) - density(other) || byAge(one, other) || byId(one, other),
   criteria: [YOUNG, { fold: 'sum', of: (toll) => toll.loss }, VICTIMS, FREE],
+  weighsLoss: true,
 };
 
 export const EVICTION_POLICIES: Readonly<Record<'lru' | 'value', EvictionPolicy>> = { lru: LRU, value: VALUE };

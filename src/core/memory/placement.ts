@@ -19,17 +19,15 @@ export interface Offer {
 export const HOMOGENEITY = 0.05;
 
 /** Groups whose offers share victims are compared one by one: so many at most. */
-const MAX_GROUPS = 500;
+const MAX_GROUPS = 128;
 
 /** One victim may stand in several offers and counts once. */
-export function tollOf(group: readonly Offer[]): Toll {
-  const seen = new Set<string>();
+function tollOf(group: readonly Offer[]): Toll {
   const toll = { young: 0, victims: 0, busiest: 0, latest: 0, loss: 0, free: 0 };
-  for (const offer of group) {
+  for (const [index, offer] of group.entries()) {
     toll.free += offer.freeLeft;
     for (const victim of offer.victims) {
-      if (seen.has(victim.id)) continue;
-      seen.add(victim.id);
+      if (isIn(group, index, victim.id)) continue;
       toll.victims += 1;
       toll.young += Number(victim.young);
       toll.busiest = Math.max(toll.busiest, victim.busy);
@@ -40,32 +38,36 @@ export function tollOf(group: readonly Offer[]): Toll {
   return toll;
 }
 
-/** Better groups first; of equal ones the one whose devices come first by name. */
-export function compareGroups(one: readonly Offer[], other: readonly Offer[], policy: EvictionPolicy): number {
-  const [ours, theirs] = [tollOf(one), tollOf(other)];
-  for (const { of } of policy.criteria) {
-    const difference = of(ours) - of(theirs);
-    if (difference !== 0) return difference;
+/** Is it a victim of one of the first so many offers? */
+function isIn(group: readonly Offer[], count: number, id: string): boolean {
+  for (let index = 0; index < count; index += 1) {
+    for (const victim of group[index]?.victims ?? []) if (victim.id === id) return true;
   }
-  return compareIds(one, other);
+  return false;
 }
 
-function compareIds(one: readonly Offer[], other: readonly Offer[]): number {
-  const ids = (group: readonly Offer[]): string =>
-    group
-      .map((offer) => offer.deviceId)
-      .toSorted()
-      .join(' ');
-  const [ours, theirs] = [ids(one), ids(other)];
+interface Group {
+  readonly offers: readonly Offer[];
+  readonly toll: Toll;
+}
+
+const asGroup = (offers: readonly Offer[]): Group => ({ offers, toll: tollOf(offers) });
+
+/** Better groups first; of equal ones the one whose devices come first by name. */
+function compareGroups(one: Group, other: Group, policy: EvictionPolicy): number {
+  for (const { of } of policy.criteria) {
+    const difference = of(one.toll) - of(other.toll);
+    if (difference !== 0) return difference;
+  }
+  const [ours, theirs] = [namesOf(one), namesOf(other)];
   return ours === theirs ? 0 : ours < theirs ? -1 : 1;
 }
 
-/** The devices among these that are at most as large as this one and about as large. */
-export function homogeneousWith<T extends { readonly totalBytes: Bytes }>(devices: readonly T[], anchor: T): T[] {
-  return devices.filter(
-    ({ totalBytes }) => totalBytes <= anchor.totalBytes && totalBytes >= anchor.totalBytes * (1 - HOMOGENEITY),
-  );
-}
+const namesOf = ({ offers }: Group): string =>
+  offers
+    .map((offer) => offer.deviceId)
+    .toSorted()
+    .join(' ');
 
 /** True when `count` of these are about equal in size. */
 export function hasGroup<T extends { readonly totalBytes: Bytes }>(devices: readonly T[], count: number): boolean {
@@ -86,21 +88,32 @@ export function chooseDevices(
 ): readonly Offer[] | undefined {
   if (offers.length < count) return undefined;
   if (count === 1) return bestOfIndependent(offers, 1, policy);
-  let best: readonly Offer[] | undefined;
-  let budget = MAX_GROUPS;
-  const seen = new Set<Bytes>();
-  for (const anchor of offers.toSorted((one, other) => compareGroups([one], [other], policy))) {
-    if (seen.has(anchor.totalBytes)) continue;
-    seen.add(anchor.totalBytes);
-    const members = homogeneousWith(offers, anchor);
+  let best: Group | undefined;
+  let left = MAX_GROUPS;
+  for (const members of homogeneousSets(offers)) {
     if (members.length < count) continue;
     const groups = groupCount(members.length, count);
-    const oneByOne = sharesVictims(members) && groups <= budget;
-    if (oneByOne) budget -= groups;
+    const oneByOne = groups <= left && sharesVictims(members);
+    if (oneByOne) left -= groups;
     const found = oneByOne ? combinations(members, count) : [bestOfIndependent(members, count, policy)];
-    for (const group of found) if (!best || compareGroups(group, best, policy) < 0) best = group;
+    for (const offered of found) {
+      const group = asGroup(offered);
+      if (!best || compareGroups(group, best, policy) < 0) best = group;
+    }
   }
-  return best;
+  return best?.offers;
+}
+
+/** The largest sets of devices of about equal size: every homogeneous group lies within one of them. */
+function* homogeneousSets(offers: readonly Offer[]): Generator<readonly Offer[]> {
+  const bySize = offers.toSorted((one, other) => other.totalBytes - one.totalBytes);
+  let covered = 0;
+  for (const [first, { totalBytes }] of bySize.entries()) {
+    let end = Math.max(first + 1, covered);
+    while (end < bySize.length && (bySize[end]?.totalBytes ?? 0) >= totalBytes * (1 - HOMOGENEITY)) end += 1;
+    if (end > covered) yield bySize.slice(first, end);
+    covered = end;
+  }
 }
 
 function sharesVictims(offers: readonly Offer[]): boolean {
@@ -150,13 +163,15 @@ function groupCount(from: number, count: number): number {
   return groups;
 }
 
+/** All groups of so many, one after the other. */
 function* combinations<T>(list: readonly T[], count: number): Generator<readonly T[]> {
-  if (count === 0) {
-    yield [];
-    return;
-  }
-  for (let index = 0; index <= list.length - count; index += 1) {
-    const first = list.slice(index, index + 1);
-    for (const rest of combinations(list.slice(index + 1), count - 1)) yield [...first, ...rest];
+  const at = Array.from({ length: count }, (_, index) => index);
+  for (;;) {
+    yield at.flatMap((index) => list.slice(index, index + 1));
+    let place = count - 1;
+    while (place >= 0 && at[place] === list.length - count + place) place -= 1;
+    if (place < 0) return;
+    let next = (at[place] ?? 0) + 1;
+    for (; place < count; place += 1, next += 1) at[place] = next;
   }
 }

@@ -48,10 +48,14 @@ export type Plan =
 type Fits = Extract<Plan, { kind: 'fits' }>;
 export type Books = ReadonlyMap<string, DeviceBook>;
 
-/** A replica as a candidate, but for its bytes on the device in question; undefined when it may not leave. */
-type MayLeave = (replica: Replica) => Omit<Candidate, 'bytes'> | undefined;
+/** A replica as a candidate with its bytes on the device in question; undefined when it may not leave. */
+type MayLeave = (replica: Replica, bytes: Bytes) => Candidate | undefined;
 
 const policyOf = (state: FleetState): EvictionPolicy => EVICTION_POLICIES[state.settings.memory.eviction];
+
+/** Where nobody looks at it, nobody computes it. */
+const lossFor = (state: FleetState, replica: Replica, now: Milliseconds): number =>
+  policyOf(state).weighsLoss ? lossOf(state, replica, now) : 0;
 
 /** Nobody leaves for a model that may not start yet. */
 const rests = (model: Model, now: Milliseconds): boolean => model.backoff.until !== null && now < model.backoff.until;
@@ -67,8 +71,8 @@ function offers(state: FleetState, newcomer: Newcomer, mayLeave: MayLeave): Offe
     const candidates: Candidate[] = [];
     if (missing > 0) {
       for (const replica of book.residents) {
-        const candidate = mayLeave(replica);
-        if (candidate) candidates.push({ ...candidate, bytes: replica.reservations.get(device.id) ?? 0 });
+        const candidate = mayLeave(replica, replica.reservations.get(device.id) ?? 0);
+        if (candidate) candidates.push(candidate);
       }
     }
     const victims = chooseVictims(candidates, missing, policyOf(state));
@@ -124,7 +128,7 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds, boo
   const { minResidency } = state.settings.limits;
   let retryAt: Milliseconds | null = null;
   const resting = rests(model, now);
-  const mayLeave: MayLeave = (replica) => {
+  const mayLeave: MayLeave = (replica, bytes) => {
     if (resting || !isIdle(state, replica)) return undefined;
     const at = evictableAt(replica, minResidency);
     if (at > now) {
@@ -133,7 +137,7 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds, boo
     }
     const young = now - (replica.readyAt ?? now) < minResidency;
     const { id, idleSince } = replica;
-    return { id, idleSince, young, busy: 0, loss: lossOf(state, replica, now) };
+    return { id, bytes, idleSince, young, busy: 0, loss: lossFor(state, replica, now) };
   };
   const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
   if (chosen) return asPlan(state, newcomer, chosen);
@@ -154,13 +158,14 @@ export function planTurn(
 ): Fits | undefined {
   if (rests(model, now)) return undefined;
   const newcomer = newcomerOf(state, model, books);
-  const mayLeave: MayLeave = (replica) => {
+  const mayLeave: MayLeave = (replica, bytes) => {
     if (replica.phase !== 'ready' || !canLeave(state, replica)) return undefined;
     const idle = isIdle(state, replica);
     if (!idle && isProtected(state, replica, now)) return undefined;
     const { id, idleSince } = replica;
     // Idle ones go first, then those with the fewest leases to wait for.
-    return { id, idleSince, young: false, busy: idle ? 0 : 1 + replica.leases.size, loss: lossOf(state, replica, now) };
+    const busy = idle ? 0 : 1 + replica.leases.size;
+    return { id, bytes, idleSince, young: false, busy, loss: lossFor(state, replica, now) };
   };
   const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
   return chosen ? asPlan(state, newcomer, chosen) : undefined;
