@@ -91,8 +91,10 @@ export class ScriptedDriver implements Driver {
   async fetch(): Promise<{ readonly image: string | null }> {
     return { image: null };
   }
-  async pids(): Promise<readonly number[]> {
-    return [];
+  /** Replica id → process ids. */
+  readonly processes = new Map<string, readonly number[]>();
+  async pids(replica: ReplicaRef): Promise<readonly number[]> {
+    return this.processes.get(replica.id) ?? [];
   }
   async launch(_spec: unknown, identity: ReplicaIdentity): Promise<Endpoint> {
     this.launches.push(identity);
@@ -221,7 +223,7 @@ export function createScriptedFleet(settings: FleetSettings, options: ScriptedFl
     pins,
     footprints,
     flush: async () => {
-      for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
+      for (let turn = 0; turn < 100; turn += 1) await Promise.resolve();
     },
     engineAnswers: () => {
       platform.http.answer = (url) =>
