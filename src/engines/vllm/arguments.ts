@@ -3,8 +3,8 @@ import { mergeArgs } from '../../config/merge-args.ts';
 import { hasFlag, type VllmDialect } from '../../config/vllm-versions.ts';
 import { GIB } from '../../units.ts';
 import type { LaunchContext } from '../engine.ts';
+import { ggufOf } from '../model-files/gguf-reference.ts';
 import { dialectOf } from './dialect.ts';
-import { ggufRepo } from './gguf.ts';
 
 /** Probed every few seconds: their access lines would push everything else out of the log. */
 const QUIET_ENDPOINTS = '/health,/metrics,/v1/models,/load';
@@ -32,7 +32,8 @@ export function serveArguments(context: LaunchContext, servedName: string): read
   if (model.quantization !== null) flags.push('--quantization', model.quantization);
   if (model.dtype !== 'auto') flags.push('--dtype', model.dtype);
   if (model.enforceEager) flags.push('--enforce-eager');
-  if (ggufRepo(model.repo) && typeof context.tokenizer === 'string') flags.push('--tokenizer', context.tokenizer);
+  if (ggufOf(model.repo) !== null && typeof context.tokenizer === 'string')
+    flags.push('--tokenizer', context.tokenizer);
   // Every version that can serve these models has it.
   if (model.repo.startsWith('openai/gpt-oss-')) flags.push('--async-scheduling');
   flags.push(...quietFlags(dialect), '--enable-request-id-headers');

@@ -53,6 +53,11 @@ def indexed(names):
 
 
 def weights(names):
+    shard = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$", re.I)
+    if asked.get("file"):
+        stem = shard.sub("", asked["file"])
+        found = [name for name in names if name.lower().endswith(".gguf") and shard.sub("", name) == stem]
+        return found or fail("the repository %s has no GGUF file of %s" % (repo, asked["file"]))
     if asked.get("quant"):
         end = re.compile(r"(^|[-._/])%s(-\d{5}-of-\d{5})?\.gguf$" % re.escape(asked["quant"]), re.I)
         found = [name for name in names if end.search(name) and "mmproj" not in name.lower()]

@@ -50,6 +50,11 @@ describe('what fetches the files of a model', () => {
       format: 'mistral',
     });
     expect(wanted(fetchOf({ repo: 'a/b-GGUF:Q4_K_M' }))).toEqual({ repo: 'a/b-GGUF', quant: 'Q4_K_M' });
+    expect(wanted(fetchOf({ repo: 'a/b-GGUF/x-Q8_0.gguf' }))).toEqual({
+      repo: 'a/b-GGUF',
+      file: 'x-Q8_0.gguf',
+      quant: 'Q8_0',
+    });
     const nasty = `a/b"; import os #$(id)'`;
     expect(wanted(fetchOf({ repo: nasty }))).toEqual({ repo: nasty });
   });
@@ -236,6 +241,12 @@ describe.skipIf(!python)('the program that fetches', () => {
       },
       { repo: 'a/b-GGUF:q4_k_m' },
       ['x-Q4_K_M-00001-of-00002.gguf', 'x-Q4_K_M-00002-of-00002.gguf'],
+    ],
+    [
+      'the file that was named, with its other parts',
+      { 'q/x-Q8_0-00001-of-00002.gguf': 1, 'q/x-Q8_0-00002-of-00002.gguf': 1, 'x-Q8_0.gguf': 1 },
+      { repo: 'a/b-GGUF/q/x-Q8_0-00001-of-00002.gguf' },
+      ['q/x-Q8_0-00001-of-00002.gguf', 'q/x-Q8_0-00002-of-00002.gguf'],
     ],
   ])('takes %s', async (_, files, model, expected) => {
     expect((await run({ files }, model)).fetched).toEqual(expected);

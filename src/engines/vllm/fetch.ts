@@ -2,9 +2,10 @@
 import { flagValue } from '../../config/merge-args.ts';
 import type { FetchSpec } from '../../core/launch.ts';
 import { containerOf, type FetchContext } from '../engine.ts';
+import { ggufOf } from '../model-files/gguf-reference.ts';
 import { isSimulatedCommand } from './dialect.ts';
 import { FETCH_PROGRAM, FIND_PYTHON } from './fetch-program.ts';
-import { ggufRepo, isElsewhere, isFile } from './gguf.ts';
+import { isElsewhere } from './gguf.ts';
 import { hubEnvironment, isOffline } from './hub-environment.ts';
 
 const PYTHON = /(?:^|\/)python[\d.]*$/;
@@ -28,7 +29,8 @@ function plainVariables(env: Readonly<Record<string, string>>): Readonly<Record<
 
 /** Comes from the hub, and somebody may ask it. */
 function fetchable({ model }: FetchContext, env: Readonly<Record<string, string>>): boolean {
-  if (isElsewhere(model.repo) || isFile(model.repo) || isOffline(env)) return false;
+  const gguf = ggufOf(model.repo);
+  if (isElsewhere(model.repo) || (gguf !== null && gguf.kind !== 'repo') || isOffline(env)) return false;
   return !/^(?:1|true)$/i.test(env['VLLM_USE_MODELSCOPE'] ?? '');
 }
 
@@ -51,8 +53,9 @@ interface WantedFiles {
   readonly folder?: string;
   /** `--load-format`. */
   readonly format?: string;
-  /** Quantisation of a GGUF repository. */
+  /** Quantisation of a GGUF repository, or its very file. */
   readonly quant?: string;
+  readonly file?: string;
 }
 
 function wantedFiles({ model }: FetchContext): WantedFiles {
@@ -60,10 +63,11 @@ function wantedFiles({ model }: FetchContext): WantedFiles {
     const value = flagValue(model.extraArgs, flag);
     return value === null ? {} : { [key]: value };
   };
-  const colon = ggufRepo(model.repo) ? model.repo.lastIndexOf(':') : -1;
+  const gguf = ggufOf(model.repo);
   return {
-    repo: colon < 0 ? model.repo : model.repo.slice(0, colon),
-    ...(colon < 0 ? {} : { quant: model.repo.slice(colon + 1) }),
+    repo: gguf?.repo ?? model.repo,
+    ...(typeof gguf?.file === 'string' ? { file: gguf.file } : {}),
+    ...(typeof gguf?.quant === 'string' ? { quant: gguf.quant } : {}),
     ...said('revision', '--revision'),
     ...said('folder', '--download-dir'),
     ...said('format', '--load-format'),

@@ -1,21 +1,24 @@
-/** What a repo key names. */
-
-/** Quantisation names of GGUF files: `Q4_K_M`, `IQ2_XXS`, `UD-Q4_K_XL`, `BF16`, `MXFP4`. */
-const QUANT = /^(?:UD-)?(?:I?Q\d\w*|T?Q\d_\d|F16|F32|BF16|MXFP4\w*)$/i;
-
-/** `org/name:QUANT`, a `.gguf` file of this machine, of a repo, or at an address. A name that merely says "gguf" is none. */
-export function ggufRepo(repo: string): boolean {
-  if (/\.gguf$/i.test(repo)) return true;
-  const colon = repo.lastIndexOf(':');
-  return colon > repo.indexOf('/') && QUANT.test(repo.slice(colon + 1));
-}
-
-/** A file rather than a name of the hub. */
-export function isFile(repo: string): boolean {
-  return /\.gguf$/i.test(repo);
-}
+/** What a repo key means to vLLM. */
+import type { ModelConfig } from '../../config/config.ts';
+import { ggufProblem, imageVersion } from '../../config/vllm-versions.ts';
+import type { StartRefusal } from '../engine.ts';
+import { ggufOf } from '../model-files/gguf-reference.ts';
 
 /** A path of this machine or an address of another store: nothing that the hub has. */
 export function isElsewhere(repo: string): boolean {
   return /^(?:[/~]|\.{1,2}(?:\/|$))/.test(repo) || /^[a-z][a-z0-9+.-]*:\/\//i.test(repo);
+}
+
+/** GGUF that no vLLM can load, or not this one; null = it can, or nobody knows what is in the image. */
+export function ggufRefusal({ repo }: ModelConfig, image: string | null): StartRefusal | null {
+  const gguf = ggufOf(repo);
+  if (gguf === null) return null;
+  if (gguf.kind === 'repo' && gguf.quant === null && gguf.file === null) {
+    const message = `vLLM loads one quantisation of a GGUF repository; name it in repo, as in ${repo}:Q4_K_M`;
+    return { cause: 'model_files', message };
+  }
+  const version = image === null ? null : imageVersion(image);
+  const byName = gguf.kind === 'repo' && gguf.file === null;
+  const message = version === null ? null : ggufProblem(version, !byName);
+  return message === null ? null : { cause: 'unsupported', message };
 }

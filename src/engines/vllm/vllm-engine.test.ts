@@ -205,6 +205,9 @@ describe('launch of vLLM', () => {
     expect(refusal('a/b-GGUF:Q8_0', 'mine/vllm-with-plugin:latest')).toBeUndefined();
     expect(refusal('a/b-GGUF:Q8_0', null)).toBeUndefined();
     expect(refusal('gguf-fans/llama', 'vllm/vllm-openai:v0.30.1')).toBeUndefined();
+    // A file of a repository by its name, and a repository of which nobody knows which file.
+    expect(refusal('a/b-GGUF/x.gguf', 'vllm/vllm-openai:v0.11.0')).toBeUndefined();
+    expect(refusal('a/b-GGUF', null)).toContain('a/b-GGUF:Q4_K_M');
   });
 
   it("gives the engine its own key, keeps its sockets open, and lets the model's variables win elsewhere", () => {

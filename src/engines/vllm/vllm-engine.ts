@@ -1,6 +1,5 @@
 /** vLLM: `vllm serve REPO --flags…`, for 0.8 to 0.32. */
 import type { ModelConfig } from '../../config/config.ts';
-import { ggufProblem, imageVersion } from '../../config/vllm-versions.ts';
 import type { FetchSpec, LaunchSpec } from '../../core/launch.ts';
 import {
   containerOf,
@@ -17,7 +16,7 @@ import { serveArguments } from './arguments.ts';
 import { readCounters, readKvCacheTokens } from './counters.ts';
 import { classifyFailure } from './failures.ts';
 import { fetchSpec } from './fetch.ts';
-import { ggufRepo, isFile } from './gguf.ts';
+import { ggufRefusal } from './gguf.ts';
 import { hubEnvironment } from './hub-environment.ts';
 import { readMemoryReport } from './memory-report.ts';
 import { readProgress, readVersion } from './progress.ts';
@@ -65,10 +64,7 @@ export class VllmEngine implements Engine {
   }
 
   refusal(model: ModelConfig, image: string | null): StartRefusal | null {
-    const version = image === null ? null : imageVersion(image);
-    if (version === null || !ggufRepo(model.repo)) return null;
-    const message = ggufProblem(version, isFile(model.repo));
-    return message === null ? null : { cause: 'unsupported', message };
+    return ggufRefusal(model, image);
   }
 
   healthPath(model: ModelConfig): string | null {
