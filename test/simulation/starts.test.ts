@@ -158,7 +158,7 @@ describe('starts', () => {
     other.untilAnswered(1);
     expect(other.now - asked).toBe(10_000);
     expect(other.errors()[0]?.code).toBe('no_capacity');
-    expect(other.errors()[0]?.message).toContain('m (21.6GiB, busy)');
+    expect(other.errors()[0]?.message).toContain('m (21.6GiB, busy with');
   });
 
   it('[item 36] ends a ticket with queue_timeout when its model is ready and busy', () => {
