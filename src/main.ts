@@ -9,6 +9,7 @@ import { EXIT } from './cli/world.ts';
 import type { OutputStream, ServedGateway, World } from './cli/world.ts';
 import type { Config } from './config/config.ts';
 import { createGateway } from './gateway.ts';
+import { planOnThisMachine } from './offline-plan.ts';
 import { createPlatform } from './platform/system.ts';
 import { createTelemetry } from './telemetry/create-telemetry.ts';
 
@@ -121,6 +122,7 @@ const world: World = {
   version,
   demoFile: fileURLToPath(new URL('examples/demo.yaml', root)),
   openGateway,
+  planOffline: (config, only, note) => planOnThisMachine({ config, platform, note }, only),
   onSignal: (name, run) => {
     process.on(name, run);
     return { [Symbol.dispose]: () => void process.off(name, run) };

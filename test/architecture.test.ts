@@ -60,6 +60,10 @@ const ZONES: Readonly<Record<string, Zone>> = {
   'model-runtimes.ts': {
     from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'proxy-settings.ts'],
   },
+  'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
+  'offline-plan.ts': {
+    from: ['config', 'controller', 'core', 'fleet-settings.ts', 'model-sizes.ts', 'platform', 'probes'],
+  },
   'gateway.ts': {
     from: [
       ...[
@@ -75,17 +79,18 @@ const ZONES: Readonly<Record<string, Zone>> = {
         'telemetry',
         'platform',
       ],
-      ...['fleet-devices.ts', 'fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts'],
+      ...['fleet-devices.ts', 'fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts', 'model-sizes.ts'],
     ],
   },
-  'main.ts': { from: ['cli', 'gateway.ts', 'config', 'platform', 'telemetry'], node: 'all' },
+  'main.ts': { from: ['cli', 'gateway.ts', 'offline-plan.ts', 'config', 'platform', 'telemetry'], node: 'all' },
 };
 
 /** Folders whose concrete members are named only in their registry and in gateway.ts; the interface is open. */
 const REGISTERED: Readonly<Record<string, readonly string[]>> = {
   // How logs are cut into lines and kept is the same for every driver that has any.
   drivers: ['driver.ts', 'logs'],
-  engines: ['engine.ts'],
+  // What a model's files say is read the same way for every engine.
+  engines: ['engine.ts', 'model-files'],
   // What nvidia-smi prints is read the same way, wherever it runs.
   probes: ['probe.ts', 'reading'],
 };

@@ -111,22 +111,18 @@ describe('roles on every route [item 141]', () => {
 });
 
 describe('what does not exist', () => {
-  it.each([
-    '/gateway',
-    '/gateway/',
-    '/gateway/plan',
-    '/gateway/models/llama',
-    '/gateway/replicas//logs',
-    '/static/x.js',
-  ])('%s is route_not_found in OpenAI shape [S13]', async (path) => {
-    const response = await (await adminBench()).ask(path);
-    expect(response.status).toBe(404);
-    expect(errorAnswer.parse(await response.json()).error).toMatchObject({
-      code: 'route_not_found',
-      type: 'not_found_error',
-      param: null,
-    });
-  });
+  it.each(['/gateway', '/gateway/', '/gateway/models/llama', '/gateway/replicas//logs', '/static/x.js'])(
+    '%s is route_not_found in OpenAI shape [S13]',
+    async (path) => {
+      const response = await (await adminBench()).ask(path);
+      expect(response.status).toBe(404);
+      expect(errorAnswer.parse(await response.json()).error).toMatchObject({
+        code: 'route_not_found',
+        type: 'not_found_error',
+        param: null,
+      });
+    },
+  );
 
   it.each([
     ['POST', '/gateway/status', 'GET, HEAD, OPTIONS'],

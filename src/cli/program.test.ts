@@ -1,45 +1,12 @@
-import { createServer } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { commandAnswer, decisionEvent, statusAnswer } from '../admin/contract.ts';
 import { CliBench } from '../../test/support/cli-bench.ts';
-import type { CliBenchOptions } from '../../test/support/cli-bench.ts';
-import { adminBench, ADMIN_BENCH_YAML } from '../../test/support/admin-bench.ts';
-import type { AdminBench } from '../../test/support/admin-bench.ts';
+import { ADMIN_BENCH_YAML } from '../../test/support/admin-bench.ts';
+import { closeServers, connected, listen } from '../../test/support/connected-cli.ts';
 import { deviceSnapshot, fleetSnapshot, modelSnapshot, replicaSnapshot } from '../../test/support/fleet-snapshot.ts';
 import { GIB } from '../units.ts';
 
-const servers: Server[] = [];
-
-afterEach(async () => {
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
-  }
-});
-
-async function listen(handle: RequestListener): Promise<string> {
-  const server = createServer(handle);
-  servers.push(server);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-/** A command line that talks to a real control plane over a fake fleet. */
-async function connected(
-  options: CliBenchOptions = {},
-  yaml?: string,
-  adminEnv: Readonly<Record<string, string>> = {},
-): Promise<{ cli: CliBench; admin: AdminBench; url: string }> {
-  const admin = await adminBench(yaml, adminEnv);
-  const url = await listen((request, response) => admin.admin.main.handle(request, response));
-  const cli = new CliBench({ ...options, env: { GATEWAY_URL: url, ...options.env } });
-  return { cli, admin, url };
-}
+afterEach(closeServers);
 
 const FLEET = fleetSnapshot({
   models: [
@@ -83,6 +50,7 @@ describe('usage', () => {
       'demo',
       'check',
       'status',
+      'plan',
       'load',
       'unload',
       'pin',
@@ -105,7 +73,7 @@ describe('usage', () => {
     },
   );
 
-  it.each([['plan', '--model', 'a'], ['doctor'], ['init'], ['bench'], ['completion', 'bash']])(
+  it.each([['doctor', '--json'], ['init'], ['bench'], ['completion', 'bash']])(
     'says that %s is not in this version',
     async (...args) => {
       const cli = new CliBench();
@@ -365,9 +333,7 @@ describe('events', () => {
 describe('a gateway that does not answer as one', () => {
   it('when nothing listens, says how to start one', async () => {
     const url = await listen(() => undefined);
-    const server = servers.pop();
-    server?.close();
-    if (server) await once(server, 'close');
+    await closeServers();
     const cli = new CliBench();
     expect(await cli.run('status', '--url', url)).toBe(1);
     expect(cli.err.text).toContain(`No gateway answers at ${url}: nothing listens there.`);

@@ -11,6 +11,8 @@ import { showEvents } from './commands/events.ts';
 import type { EventFlags } from './commands/events.ts';
 import { showLogs } from './commands/logs.ts';
 import type { LogFlags } from './commands/logs.ts';
+import { showPlan } from './commands/plan.ts';
+import type { PlanFlags } from './commands/plan.ts';
 import { showStatus } from './commands/status.ts';
 import type { StatusFlags } from './commands/status.ts';
 import { serve } from './serve.ts';
@@ -26,7 +28,7 @@ const ACTS: Readonly<Record<(typeof COMMANDS)[number], string>> = {
 };
 
 /** Named in the public interface, and not built yet: said plainly, instead of a guess at what was meant. */
-const LATER = ['plan', 'doctor', 'init', 'bench', 'completion'];
+const LATER = ['doctor', 'init', 'bench', 'completion'];
 
 /** `ended` hears the exit code of the command that ran. */
 export function createProgram(world: World, ended: (code: number) => void): Command {
@@ -108,6 +110,11 @@ function addRemoteCommands(program: Command, world: World, ended: (code: number)
     .option('-w, --watch', 'print it again every second')
     .option('--json', 'print one JSON document (one per line with --watch)')
     .action(async (flags: StatusFlags & { url?: string }) => ended(await showStatus(world, clientOf(flags), flags)));
+  remote('plan', 'say what would go where, what would leave, and which bytes are missing')
+    .option('-m, --model <model>', 'of one model, in detail')
+    .option('-c, --config <file>', 'of a configuration, on this machine, without a running gateway')
+    .option('--json', 'print one JSON document')
+    .action(async (flags: PlanFlags) => ended(await showPlan(world, flags)));
   for (const name of COMMANDS) {
     const command = remote(name, ACTS[name])
       .argument('<model>', 'name or alias of a model')

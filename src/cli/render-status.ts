@@ -17,6 +17,7 @@ const STATE_COLOURS: Readonly<Record<string, Colour>> = {
   failed: 'red',
   not_ready: 'red',
   quarantined: 'red',
+  stale: 'yellow',
   zombie: 'red',
 };
 
@@ -78,19 +79,27 @@ function modelRow(name: string, model: ModelStatus, status: StatusAnswer, now: n
 function noteOf(model: ModelStatus, replicas: readonly ReplicaStatus[], out: OutputStream): Cell {
   const coming = replicas.find(({ state }) => state === 'starting' || state === 'reserved');
   if (coming) return plain(progressText(coming));
+  if (model.preparation) return plain(preparationText(model.preparation));
   if (model.state === 'failed' && model.last_failure) return coloured('red', model.last_failure.message, out);
   return plain(model.waiting_for === null ? '' : `waiting for ${model.waiting_for}`);
 }
 
 /** `weights 45 %, about 12s left`. */
 export function progressText({ state, phase, progress, eta_s: eta }: ReplicaStatus): string {
-  const share = progress === null ? '' : ` ${Math.round(progress * 100)} %`;
-  const left = eta === null ? '' : `, about ${spanText(eta * SECOND)} left`;
-  return `${phase ?? (state === 'reserved' ? 'waiting for its turn' : 'starting')}${share}${left}`;
+  const told = phase ?? (state === 'reserved' ? 'waiting for its turn' : 'starting');
+  return `${told}${shareText(progress)}${leftText(eta)}`;
 }
 
+/** `image 45 %, about 12s left`: before its engine may start. */
+export function preparationText({ phase, progress, eta_s: eta }: NonNullable<ModelStatus['preparation']>): string {
+  return `${phase}${shareText(progress)}${leftText(eta)}`;
+}
+
+const shareText = (progress: number | null): string => (progress === null ? '' : ` ${Math.round(progress * 100)} %`);
+const leftText = (eta: number | null): string => (eta === null ? '' : `, about ${spanText(eta * SECOND)} left`);
+
 function deviceTable(status: StatusAnswer, out: OutputStream): string {
-  const heads = ['DEVICE', 'STATE', 'USED', 'RESERVED', 'BUDGET', 'TOTAL', 'RESIDENTS'];
+  const heads = ['DEVICE', 'STATE', 'USED', 'RESERVED', 'BUDGET', 'TOTAL', 'RESIDENTS', 'NOTE'];
   const rows = Object.entries(status.devices).map(([id, device]) => deviceRow(id, device, status, out));
   return renderTable(
     heads.map((head) => coloured('dim', head, out)),
@@ -107,6 +116,7 @@ function deviceRow(id: string, device: DeviceStatus, status: StatusAnswer, out: 
     plain(mibText(device.budget_mib)),
     plain(mibText(device.total_mib)),
     plain(device.residents.map((replica) => status.replicas[replica]?.model ?? replica).join(' ')),
+    plain(device.reason ?? ''),
   ];
 }
 

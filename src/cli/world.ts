@@ -1,4 +1,5 @@
 /** Everything of the outside that a command touches: built from the real process in main.ts, from scraps in tests. */
+import type { PlanAnswer } from '../admin/contract.ts';
 import type { Config } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Platform } from '../platform/platform.ts';
@@ -44,6 +45,11 @@ export interface World {
   readonly demoFile: string;
   /** Builds the gateway with its telemetry. Rejects when `state_dir` cannot be had. */
   readonly openGateway: (config: Config) => Promise<ServedGateway>;
+  /**
+   * Where models would go on this machine with nothing running: devices are read, sizes are looked up. Of all models or
+   * of one; `note` is told what could not be found out.
+   */
+  readonly planOffline: (config: Config, only: string | undefined, note: (text: string) => void) => Promise<PlanAnswer>;
   readonly onSignal: (name: SignalName, run: () => void) => Disposable;
   readonly parentPid: () => number;
   /** Resolves when a bug reached the top of the process; never otherwise. */

@@ -5,6 +5,9 @@ import { sumOf } from './vllm/counters.ts';
 import { classifyFailure } from './vllm/failures.ts';
 import { VllmEngine } from './vllm/vllm-engine.ts';
 
+export { modelFilesOptions } from './model-files/environment.ts';
+export { createModelFiles } from './model-files/model-files.ts';
+
 /** They keep no state, so one of each serves all models. */
 const ENGINES = {
   vllm: new VllmEngine(),

@@ -3,12 +3,12 @@ import type { Files } from './platform.ts';
 
 /** Writes one at a time; a text that is replaced before its turn is never written. */
 export class LatestText {
-  readonly #files: Files;
+  readonly #files: Pick<Files, 'writeAtomic'>;
   readonly #path: string;
   #next: string | null = null;
   #writing: Promise<void> | null = null;
 
-  constructor(files: Files, path: string) {
+  constructor(files: Pick<Files, 'writeAtomic'>, path: string) {
     this.#files = files;
     this.#path = path;
   }

@@ -1,4 +1,5 @@
 /** The command line without a process: output captured, signals sent by call, a gateway that a test scripts. */
+import type { PlanAnswer } from '../../src/admin/contract.ts';
 import { runCli } from '../../src/cli/run-cli.ts';
 import type { OutputStream, ServedGateway, SignalName, World } from '../../src/cli/world.ts';
 import type { Config } from '../../src/config/config.ts';
@@ -61,6 +62,9 @@ export class CliBench {
   readonly err: CapturedStream;
   readonly platform: TestPlatform;
   readonly gateway = new ScriptedGateway();
+  /** What `plan --config` finds, and what it was asked for. */
+  plan: PlanAnswer = { placement_mode: 'budget', eviction: 'lru', devices: {}, models: {} };
+  readonly planned: { readonly models: readonly string[]; readonly only: string | undefined }[] = [];
   readonly #signals = new Map<SignalName, Set<() => void>>();
   readonly #outputGone = new AbortController();
   readonly #world: World;
@@ -79,6 +83,11 @@ export class CliBench {
       version: '0.1.0',
       demoFile: '/package/examples/demo.yaml',
       openGateway: (config) => this.#open(config),
+      planOffline: async (config, only, note) => {
+        this.planned.push({ models: [...config.models.keys()], only });
+        note('a note');
+        return this.plan;
+      },
       onSignal: (name, run) => {
         const listeners = this.#signals.get(name) ?? new Set();
         this.#signals.set(name, listeners.add(run));

@@ -5,7 +5,8 @@ import { SECOND } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
 import { HEADERS_TIMEOUT, causeCode } from '../client.ts';
 import type { GatewayClient } from '../client.ts';
-import { progressText } from '../render-status.ts';
+import { findModel } from '../find-model.ts';
+import { preparationText, progressText } from '../render-status.ts';
 import { spanText } from '../words.ts';
 import { EXIT } from '../world.ts';
 import type { World } from '../world.ts';
@@ -78,12 +79,13 @@ async function showProgress(world: World, client: GatewayClient, model: string, 
 async function progressOf(client: GatewayClient, model: string, signal: AbortSignal): Promise<string | undefined> {
   try {
     const { value } = await client.json('/gateway/status', statusAnswer, { signal });
-    const found = value.models[model];
+    const found = findModel(value, model)?.model;
     if (!found) return undefined;
     const coming = found.replicas
       .flatMap((id) => value.replicas[id] ?? [])
       .find(({ ready_at: readyAt }) => readyAt === null);
     if (coming) return progressText(coming);
+    if (found.preparation) return preparationText(found.preparation);
     return found.waiting_for === null ? found.state : `waiting for ${found.waiting_for}`;
   } catch (error) {
     if (error instanceof Error) return undefined;

@@ -3,6 +3,7 @@ import { statusAnswer } from '../../admin/contract.ts';
 import type { StatusAnswer } from '../../admin/contract.ts';
 import { BODY_TIMEOUT, causeCode, textOf } from '../client.ts';
 import type { GatewayClient } from '../client.ts';
+import { findModel } from '../find-model.ts';
 import { CliError, EXIT } from '../world.ts';
 import type { World } from '../world.ts';
 
@@ -46,7 +47,7 @@ export function lost(client: GatewayClient): CliError {
 }
 
 function replicaOf(status: StatusAnswer, name: string): string {
-  const model = status.models[name];
+  const model = findModel(status, name)?.model;
   const newest = model?.replicas.toSorted((one, other) => generation(status, one) - generation(status, other)).at(-1);
   if (newest !== undefined) return newest;
   if (name in status.replicas) return name;
