@@ -144,7 +144,7 @@ describe("the original's files", () => {
 limits: { max_queue_size: 10, max_concurrent: 20, queue_timeout: 30s, max_turn: 60s }
 timeouts: { request: 5s, total: 2s }
 models:
-  a: { repo: x/y-GGUF, max_model_len: 1, gpu_memory_utilization: 0.95 }
+  a: { repo: 'x/y-GGUF:Q8_0', max_model_len: 1, gpu_memory_utilization: 0.95 }
   b: { repo: x/y, max_model_len: 1, start_timeout: 1m, start_stall_timeout: 2m }
   c: { repo: x/y, max_model_len: 1, always_on: true, inactivity_timeout: 5m }
 `);

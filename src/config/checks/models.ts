@@ -3,6 +3,7 @@ import type { ModelConfig } from '../config.ts';
 import { ownedFlags } from '../extra-args.ts';
 import { pathText } from '../schema/spelling.ts';
 import { formatSize } from '../../units.ts';
+import { namesGguf } from './versions.ts';
 import { complain, isWritten, listsDevices, takesMemory, type CheckInput } from './check-input.ts';
 
 export function checkModels(input: CheckInput): void {
@@ -99,7 +100,7 @@ function checkSharing(input: CheckInput, model: ModelConfig): void {
   if (
     placementMode === 'budget' &&
     takesMemory(model) &&
-    /gguf/i.test(model.repo) &&
+    namesGguf(model.repo) &&
     model.memory === null &&
     model.gpuMemoryUtilization > budgetFraction
   ) {
@@ -109,7 +110,7 @@ function checkSharing(input: CheckInput, model: ModelConfig): void {
       model.name,
       ['gpu_memory_utilization'],
       'relation',
-      `${model.gpuMemoryUtilization} is above devices.budget_fraction, ${budgetFraction}, and the size of a GGUF model is not known beforehand: it gets the budget only; lower it, or set memory`,
+      `${model.gpuMemoryUtilization} is above devices.budget_fraction, ${budgetFraction}, and where the size of a GGUF model cannot be read it gets the budget only; lower it, or set memory`,
     );
   }
 }

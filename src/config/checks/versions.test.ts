@@ -52,6 +52,7 @@ describe('[item 130] GGUF', () => {
     expect(await gguf('/models/x.gguf', 'v0.30.1')).toHaveLength(1);
     expect(await gguf('a/b-GGUF:Q4_K_M', 'v0.16.0')).toEqual([]);
     expect(await gguf('gguf-fans/llama', 'v0.30.1')).toEqual([]);
+    expect(await gguf('a/b-GGUF', 'v0.16.0')).toEqual([expect.stringContaining('name it, as in a/b-GGUF:Q4_K_M')]);
   });
 });
 

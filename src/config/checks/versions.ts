@@ -9,6 +9,7 @@ import { complain, isWritten, type CheckInput } from './check-input.ts';
 export function checkVersions(input: CheckInput): void {
   const told = new Set<string>();
   for (const model of input.config.models.values()) {
+    checkGgufName(input, model);
     if (model.driver !== 'docker' || model.engine !== 'vllm') continue;
     const image = model.image ?? input.config.drivers.docker.image;
     const version = imageVersion(image);
@@ -18,13 +19,20 @@ export function checkVersions(input: CheckInput): void {
       continue;
     }
     checkFlags(input, model, version);
-    const problem = isGguf(model.repo) ? ggufProblem(version, /\.gguf$/i.test(model.repo)) : null;
+    const problem = namesGguf(model.repo) ? ggufProblem(version, /\.gguf$/i.test(model.repo)) : null;
     if (problem !== null) complain(input, 'warning', model.name, ['repo'], 'unsupported', problem);
   }
 }
 
+/** A repository of GGUF files is many models, one per quantisation. */
+function checkGgufName(input: CheckInput, model: ModelConfig): void {
+  if (model.engine !== 'vllm' || model.driver === 'external' || !/^[\w.-]+\/[\w.-]+[-_]gguf$/i.test(model.repo)) return;
+  const message = `vLLM loads one quantisation of a GGUF repository; name it, as in ${model.repo}:Q4_K_M`;
+  complain(input, 'warning', model.name, ['repo'], 'unsupported', message);
+}
+
 /** As a repo names GGUF: a file of that kind, or a quantisation behind the name of a repository. */
-function isGguf(repo: string): boolean {
+export function namesGguf(repo: string): boolean {
   return /\.gguf$/i.test(repo) || /gguf[^/]*:[\w-]+$/i.test(repo);
 }
 
