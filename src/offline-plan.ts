@@ -5,6 +5,7 @@ import { emptyFleet } from './core/fleet.ts';
 import type { ModelSize } from './core/memory/model-shape.ts';
 import { planReport, type PlanReport } from './core/memory/plan-report.ts';
 import type { FleetState } from './core/state.ts';
+import { missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import { createSizeOf } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
@@ -51,18 +52,29 @@ export async function planOffline(options: OfflinePlanOptions, only: string | un
   return planReport(state, now, only);
 }
 
-async function readDevices({ probe, note }: OfflinePlanOptions): Promise<ProbeReading | null> {
+/** Null = the GPUs cannot be read, as a gateway would see it here. */
+async function readDevices({ config, probe, note }: OfflinePlanOptions): Promise<ProbeReading | null> {
   try {
-    return await probe.read();
+    const reading = await probe.read();
+    if (reading.devices.length === 0) {
+      note(`${sentence(probe.detail ?? 'finds no GPUs')} ${LIST_THEM}`);
+      // The configuration names some: then there are some, whatever the reading says.
+      return namesDevices(config) ? null : reading;
+    }
+    const missing = missingDevices(config, reading);
+    if (missing !== null) note(missing);
+    return reading;
   } catch (error) {
-    note(
-      `The GPUs cannot be read, so nobody knows their bytes: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    note(`${sentence(`cannot read GPUs: ${error instanceof Error ? error.message : String(error)}`)} ${LIST_THEM}`);
     return null;
   } finally {
     await probe.close();
   }
 }
+
+const LIST_THEM = 'To plan for another machine write its GPUs into devices.list, with devices.probe: static.';
+
+const sentence = (text: string): string => `This machine ${text.replace(/\.$/, '')}.`;
 
 /** Nothing of ours runs: whatever is in use belongs to others. */
 function observe(state: FleetState, reading: ProbeReading | null, now: number): void {

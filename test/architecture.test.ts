@@ -62,7 +62,10 @@ const ZONES: Readonly<Record<string, Zone>> = {
   },
   'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
   'offline-plan.ts': {
-    from: ['config', 'controller', 'core', 'fleet-settings.ts', 'model-sizes.ts', 'platform', 'probes'],
+    from: [
+      ...['config', 'controller', 'core', 'platform', 'probes'],
+      ...['fleet-devices.ts', 'fleet-settings.ts', 'model-sizes.ts'],
+    ],
   },
   'gateway.ts': {
     from: [
