@@ -17,7 +17,14 @@ function reading(used: number, rows: Rows): ProbeReading {
 }
 
 function owner(id: string, phase: ReplicaPhase, gib: number, pids: readonly number[] = [], peak = gib): Owner {
-  return { id, phase, pids, reservations: new Map([['gpu', gib * GIB]]), peaks: new Map([['gpu', peak * GIB]]) };
+  return {
+    id,
+    phase,
+    pids,
+    settling: false,
+    reservations: new Map([['gpu', gib * GIB]]),
+    peaks: new Map([['gpu', peak * GIB]]),
+  };
 }
 
 /** GiB of others after each reading in turn. */

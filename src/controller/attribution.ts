@@ -11,6 +11,8 @@ export interface Owner {
   readonly peaks: ReadonlyMap<string, Bytes>;
   /** As the machine numbers them; empty = unknown, or gone. */
   readonly pids: readonly number[];
+  /** It is being measured just now: what it holds and what it was promised are about to become one. */
+  readonly settling: boolean;
 }
 
 export interface DeviceShare {
@@ -36,7 +38,8 @@ interface Remembered {
   readonly unnamedBytes: Bytes;
 }
 
-const isMoving = ({ phase }: Owner): boolean => phase === 'starting' || phase === 'stopping' || phase === 'zombie';
+const isMoving = ({ phase, settling }: Owner): boolean =>
+  settling || phase === 'starting' || phase === 'stopping' || phase === 'zombie';
 const isLeaving = ({ phase }: Owner): boolean => phase === 'stopping' || phase === 'zombie';
 
 /**
@@ -88,7 +91,7 @@ export class Attributor {
     for (const owner of owners) {
       const held = seen.get(owner.id)?.get(id);
       const promised = owner.reservations.get(id) ?? 0;
-      if (held !== undefined) foreign += Math.max(0, held - Math.max(promised, peakOf(owner, id)));
+      if (held !== undefined && !owner.settling) foreign += Math.max(0, held - Math.max(promised, peakOf(owner, id)));
     }
     const hidden = owners.filter((owner) => !isMoving(owner) && !seen.has(owner.id));
     const claimed = hidden.reduce((sum, owner) => sum + (owner.reservations.get(id) ?? 0), 0);

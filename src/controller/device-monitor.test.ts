@@ -1,82 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import {
-  createScriptedFleet,
-  deviceSettings,
-  fleetSettings,
-  modelSettings,
-  RecordingSink,
-  silentLog,
-  type ScriptedFleet,
-} from '../../test/support/scripted-fleet.ts';
+import { RecordingSink } from '../../test/support/scripted-fleet.ts';
 import { ScriptedProbe } from '../../test/support/scripted-probe.ts';
-import type { FleetSettings } from '../core/settings.ts';
+import { ask, deviceOf, pass, startedFleet, warm, watchedFleet } from '../../test/support/watched-fleet.ts';
 import type { ProbeReading } from '../probes/probe.ts';
 import { GIB, MINUTE, SECOND } from '../units.ts';
 import { UnknownDevices } from './device-monitor.ts';
-import { reconcile } from './reconcile.ts';
-
-const MODELS = ['a', 'b'] as const;
-
-/** As `toFleetSettings` would: what was read, or the one device that stands for all. */
-function settingsFor(reading: ProbeReading | null, version: number): FleetSettings {
-  const devices = reading?.devices.map(({ id, totalBytes }) =>
-    deviceSettings(id, { totalBytes, budgetBytes: totalBytes - 2 * GIB }),
-  ) ?? [deviceSettings('gpus', { unmeasured: true, totalBytes: GIB, budgetBytes: GIB })];
-  const deviceIds = devices.map(({ id }) => id);
-  const models = MODELS.map((name) => modelSettings(name, { deviceIds, memory: 10 * GIB }));
-  return fleetSettings(models, { version, devices });
-}
-
-function fleetOf(probe: ScriptedProbe, known: ProbeReading | null = null): ScriptedFleet {
-  const fleet = createScriptedFleet(settingsFor(known, 1), { probe, devices: { known, settings: settingsFor } });
-  fleet.engineAnswers();
-  return fleet;
-}
-
-async function started(probe: ScriptedProbe): Promise<ScriptedFleet> {
-  const fleet = fleetOf(probe);
-  fleet.controller.post({ kind: 'adoption.begun' });
-  await look(fleet);
-  return fleet;
-}
-
-async function look({ controller, runtimes, platform, flush }: ScriptedFleet): Promise<void> {
-  const looked = reconcile({ controller, runtimes, platform, log: silentLog, signal: new AbortController().signal });
-  for (let tried = 0; tried < 3; tried += 1) {
-    await flush();
-    platform.clock.advance(SECOND);
-  }
-  await looked;
-}
-
-const ask = (model: string) => ({ id: `ask-${model}`, model, keyId: 'anonymous', stream: false, patience: null });
-const device = ({ controller }: ScriptedFleet, id = 'gpu-0') => controller.state.devices.get(id);
-
-/** Lets time pass in steps, as the machine would. */
-async function pass({ platform, flush }: ScriptedFleet, time: number): Promise<void> {
-  for (let left = time; left > 0; left -= SECOND) {
-    platform.clock.advance(Math.min(SECOND, left));
-    await flush();
-  }
-}
-
-async function warm(fleet: ScriptedFleet, model: string): Promise<string> {
-  const sink = new RecordingSink();
-  const answer = fleet.controller.desk.acquire(ask(model), sink);
-  await pass(fleet, 2 * SECOND);
-  const lease = answer.kind === 'lease' ? answer : sink.leases[0];
-  if (!lease) throw new Error(`${model} is not up: ${JSON.stringify(sink.refusals)}`);
-  lease.release('completed');
-  return lease.replicaId;
-}
 
 describe('devices at the start of the gateway', () => {
   it('are those that were read, before anything may start on them', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 3);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     expect([...fleet.controller.state.devices.keys()]).toEqual(['gpu-0']);
-    expect(device(fleet)).toMatchObject({ foreignBytes: 3 * GIB, usedBytes: 3 * GIB, silent: null });
+    expect(deviceOf(fleet)).toMatchObject({ foreignBytes: 3 * GIB, usedBytes: 3 * GIB, silent: null });
     await warm(fleet, 'a');
     expect(fleet.driver.launches[0]?.reservations).toEqual(new Map([['gpu-0', 10 * GIB]]));
   });
@@ -85,7 +21,7 @@ describe('devices at the start of the gateway', () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
     probe.failure = 'the driver is not loaded';
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     expect(fleet.controller.devices.trouble).toMatch(/driver is not loaded.*one model runs at a time/);
     const first = await warm(fleet, 'a');
     expect([...(fleet.controller.state.replicas.get(first)?.reservations.keys() ?? [])]).toEqual(['gpus']);
@@ -98,7 +34,7 @@ describe('devices at the start of the gateway', () => {
     expect(fleet.controller.devices.trouble).toBeNull();
     expect([...fleet.controller.state.devices.keys()]).toEqual(['gpu-0']);
     expect(fleet.controller.state.replicas.get(first)?.reservations).toEqual(new Map([['gpu-0', 9 * GIB]]));
-    expect(device(fleet)?.foreignBytes).toBe(3 * GIB);
+    expect(deviceOf(fleet)?.foreignBytes).toBe(3 * GIB);
     // 24 GiB less 2 of the budget, less what both hold: room for no other of 10; with what others leave there is.
     probe.set('gpu-0', 9);
     await pass(fleet, 12 * SECOND);
@@ -112,7 +48,7 @@ describe('devices at the start of the gateway', () => {
     probe.set('gpu-0', 0);
     probe.set('gpu-1', 0);
     probe.failure = 'no answer';
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     const first = await warm(fleet, 'a');
     probe.set('gpu-1', 11);
     probe.failure = null;
@@ -128,15 +64,9 @@ describe('devices at the start of the gateway', () => {
       told.push(booting);
       if (booting) throw new UnknownDevices('no GPU-x');
     };
-    const fleet = createScriptedFleet(settingsFor(null, 1), {
-      probe,
-      devices: { known: null, settings: settingsFor, checkNames },
-    });
+    const fleet = watchedFleet(probe, { devices: { checkNames } });
     await expect(fleet.controller.devices.settle()).rejects.toThrow(UnknownDevices);
-    const later = createScriptedFleet(settingsFor(null, 1), {
-      probe,
-      devices: { known: null, settings: settingsFor, checkNames },
-    });
+    const later = watchedFleet(probe, { devices: { checkNames } });
     probe.failure = 'no answer';
     const settled = later.controller.devices.settle();
     await pass(later, 3 * SECOND);
@@ -149,7 +79,7 @@ describe('devices at the start of the gateway', () => {
 
   it('that are none at all are looked for again now and then', async () => {
     const probe = new ScriptedProbe();
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     expect(fleet.controller.state.devices.size).toBe(0);
     const { reads } = probe;
     await pass(fleet, 50 * SECOND);
@@ -164,7 +94,7 @@ describe('a look at the devices', () => {
   it('comes every ten seconds at rest, and every two while something moves [item 99]', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     const count = async (time: number): Promise<number> => {
       const before = probe.reads;
       await pass(fleet, time);
@@ -181,11 +111,11 @@ describe('a look at the devices', () => {
   it('that fails a few times blocks new starts with the reason, not what is ready [items 97, 98]', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     await warm(fleet, 'a');
     probe.failure = 'nvidia-smi: it did not answer within 5 s';
     await pass(fleet, 20 * SECOND);
-    expect(device(fleet)?.silent).toMatch(/no reading for \d+ s: nvidia-smi: it did not answer/);
+    expect(deviceOf(fleet)?.silent).toMatch(/no reading for \d+ s: nvidia-smi: it did not answer/);
     const sink = new RecordingSink();
     fleet.controller.desk.acquire(ask('b'), sink);
     await pass(fleet, 5 * SECOND);
@@ -193,7 +123,7 @@ describe('a look at the devices', () => {
     expect(fleet.controller.desk.acquire(ask('a'), new RecordingSink()).kind).toBe('lease');
     probe.failure = null;
     await pass(fleet, 5 * SECOND);
-    expect(device(fleet)?.silent).toBeNull();
+    expect(deviceOf(fleet)?.silent).toBeNull();
     expect(fleet.driver.launches).toHaveLength(2);
   });
 
@@ -201,33 +131,33 @@ describe('a look at the devices', () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
     probe.set('gpu-1', 0);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     probe.set('gpu-0', 0, { trouble: 'split into MIG instances' });
     await pass(fleet, 11 * SECOND);
-    expect([device(fleet)?.silent, device(fleet, 'gpu-1')?.silent]).toEqual(['split into MIG instances', null]);
+    expect([deviceOf(fleet)?.silent, deviceOf(fleet, 'gpu-1')?.silent]).toEqual(['split into MIG instances', null]);
     probe.devices = probe.devices.filter(({ id }) => id === 'gpu-0').map((one) => ({ ...one, trouble: null }));
     await pass(fleet, 11 * SECOND);
-    expect(device(fleet)?.silent).toBeNull();
-    expect(device(fleet, 'gpu-1')?.silent).toMatch(/not among the devices any more/);
+    expect(deviceOf(fleet)?.silent).toBeNull();
+    expect(deviceOf(fleet, 'gpu-1')?.silent).toMatch(/not among the devices any more/);
     expect(fleet.controller.state.devices.size).toBe(2);
   });
 
   it('that shows a new device, or a changed one, enters it in the books', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     probe.set('gpu-1', 1);
     await pass(fleet, 11 * SECOND);
-    expect(device(fleet, 'gpu-1')).toMatchObject({ foreignBytes: GIB, totalBytes: 24 * GIB });
+    expect(deviceOf(fleet, 'gpu-1')).toMatchObject({ foreignBytes: GIB, totalBytes: 24 * GIB });
     probe.set('gpu-1', 1, { totalBytes: 48 * GIB });
     await pass(fleet, 11 * SECOND);
-    expect(device(fleet, 'gpu-1')).toMatchObject({ totalBytes: 48 * GIB, budgetBytes: 46 * GIB });
+    expect(deviceOf(fleet, 'gpu-1')).toMatchObject({ totalBytes: 48 * GIB, budgetBytes: 46 * GIB });
   });
 
   it('is shared by all who ask for it while one is under way', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 0);
-    const fleet = await started(probe);
+    const fleet = await startedFleet(probe);
     let go: () => void = () => undefined;
     probe.held = new Promise((resolve) => (go = resolve));
     const { devices } = fleet.controller;

@@ -63,6 +63,8 @@ export interface DeviceMonitorOptions {
 }
 
 export class DeviceMonitor {
+  /** Replicas that are being measured; kept by who measures. */
+  readonly settling = new Set<string>();
   readonly #options: DeviceMonitorOptions;
   readonly #attributor = new Attributor();
   readonly #known = new Map<string, DeviceReading>();
@@ -324,6 +326,7 @@ export class DeviceMonitor {
       reservations,
       peaks,
       pids: [...(this.#pids.get(id) ?? [])],
+      settling: this.settling.has(id),
     }));
   }
 

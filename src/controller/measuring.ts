@@ -110,13 +110,17 @@ export class Measuring {
   /** It has just become ready. Never rejects; what cannot be measured keeps its promise. */
   async ready(ref: ReplicaRef): Promise<void> {
     const { log, state } = this.#options;
+    const { settling } = this.#options.monitor();
     const start = this.#starts.get(ref.id);
     this.#starts.delete(ref.id);
+    settling.add(ref.id);
     try {
       const replica = state.replicas.get(ref.id);
       if (replica && (replica.reservations.size > 0 || start === undefined)) await this.#measure(replica, start);
     } catch (error) {
       log.warn({ err: error, replica: ref.id }, 'what it takes cannot be measured; what was promised stands');
+    } finally {
+      settling.delete(ref.id);
     }
   }
 

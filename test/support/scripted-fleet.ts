@@ -3,11 +3,12 @@ import { Controller, type ControllerOptions } from '../../src/controller/control
 import type { TicketSink, Lease, Upstream } from '../../src/controller/gate.ts';
 import type { ModelRuntime, ModelRuntimes } from '../../src/controller/model-runtime.ts';
 import type { FoundReplica } from '../../src/core/events.ts';
+import type { FetchSpec } from '../../src/core/launch.ts';
 import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { MemoryRules } from '../../src/core/memory/sizing.ts';
 import type { DeviceSettings, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
-import type { Driver, ExitReport, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
+import type { Driver, ExitReport, FetchOptions, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
 import type { GatewayError } from '../../src/errors.ts';
 import type { Probe, ProbeReading } from '../../src/probes/probe.ts';
 import type { Logger, Telemetry } from '../../src/telemetry/telemetry.ts';
@@ -88,9 +89,9 @@ export class ScriptedDriver implements Driver {
   lines: readonly string[] = [];
   #report: (exit: ExitReport) => void = () => {};
 
-  async fetch(): Promise<{ readonly image: string | null }> {
-    return { image: null };
-  }
+  fetch = async (_spec: FetchSpec, _options: FetchOptions): Promise<{ readonly image: string | null }> => ({
+    image: null,
+  });
   /** Replica id → process ids. */
   readonly processes = new Map<string, readonly number[]>();
   async pids(replica: ReplicaRef): Promise<readonly number[]> {
@@ -172,6 +173,7 @@ const silentTelemetry: Telemetry = {
 export interface ScriptedFleetOptions {
   readonly probe?: Probe;
   readonly devices?: Partial<ControllerOptions['devices']>;
+  readonly runtime?: Partial<ModelRuntime>;
 }
 
 /** Nothing is read: the devices are what the settings say. */
@@ -191,7 +193,7 @@ export function createScriptedFleet(settings: FleetSettings, options: ScriptedFl
   const pins: (readonly string[])[] = [];
   const footprints: Footprint[] = [];
   const runtimes: ModelRuntimes = {
-    of: (model) => (settings.models.has(model) ? runtimeOf(driver, model) : undefined),
+    of: (model) => (settings.models.has(model) ? { ...runtimeOf(driver, model), ...options.runtime } : undefined),
     driverOf: () => driver,
     drivers: [driver],
     adoptionBarred: null,
