@@ -59,6 +59,16 @@ class LookedUpFiles implements ModelFiles {
   }
 
   async size(repo: string, hints: SizeHints, signal?: AbortSignal): Promise<ModelSize> {
+    try {
+      return await this.#size(repo, hints, signal);
+    } catch (error) {
+      // Files that nobody has foreseen (nested without end, say) cost an estimate, not the start.
+      const name = error instanceof Error ? error.name : 'an error';
+      return unknown(`the files of ${repo} could not be read (${name})`, true);
+    }
+  }
+
+  async #size(repo: string, hints: SizeHints, signal: AbortSignal | undefined): Promise<ModelSize> {
     const limit = new AbortController();
     using _timer = this.#options.platform.clock.after(LONGEST_LOOK, () => limit.abort());
     const ended = signal === undefined ? limit.signal : AbortSignal.any([signal, limit.signal]);
@@ -143,7 +153,8 @@ class LookedUpFiles implements ModelFiles {
     }
     const look = await ask();
     if (look.kind === 'found') {
-      await this.#store?.keep(key, look.found);
+      const { config, weights, statedBytes } = look.found;
+      if (config !== null && (weights !== null || statedBytes !== null)) await this.#store?.keep(key, look.found);
       return look;
     }
     return kept !== null && look.passing ? { kind: 'found', found: kept.facts } : look;

@@ -1,7 +1,7 @@
 /** From config.json to what a model keeps for its tokens. Never throws, whatever the JSON holds. */
 import type { KvLayers } from '../../core/memory/model-shape.ts';
-import { attentionOf, type Attention, type HeadSizes } from './attention.ts';
-import { constantState } from './constant-state.ts';
+import { attentionOf, type Attention } from './attention.ts';
+import { constantState, type ConstantState } from './constant-state.ts';
 import { isEncoderOnly } from './families.ts';
 import { countAt, flagAt, textAt, type JsonObject } from './json.ts';
 import { chunkSize, layerKinds, slidingWindow, type LayerKind } from './layer-kinds.ts';
@@ -81,32 +81,41 @@ function kvLayers(text: TextConfig, notes: string[]): KvLayers[] | string {
   if (attention === null && kinds.some((kind) => kind !== 'state' && kind !== 'none')) {
     return 'its config.json does not say how many attention heads it has, or how large they are';
   }
-  const each = kinds.flatMap((kind, index) => layerOf(kind, index, text, attention));
-  if (kinds.some((kind) => kind === 'state' || kind === 'both') && constantState(text).guessed) {
+  const state = constantState(text);
+  const native = nativeLength(text);
+  const each = kinds.flatMap((kind, index) => layerOf(kind, index, { text, attention, state, native }));
+  if (state.guessed && kinds.some((kind) => kind === 'state' || kind === 'both')) {
     notes.push('the size of its constant state is not in config.json: that of the widest known layers is assumed');
   }
   return merged([...each, ...encoderLayers(text, layers, attention, notes)]);
 }
 
-function layerOf(kind: LayerKind, index: number, text: TextConfig, attention: Attention | null): KvLayers[] {
-  const { elements, elementBytes } = constantState(text);
+interface Known {
+  readonly text: TextConfig;
+  readonly attention: Attention | null;
+  readonly state: ConstantState;
+  readonly native: number | null;
+}
+
+function layerOf(kind: LayerKind, index: number, known: Known): KvLayers[] {
+  const { elements, elementBytes } = known.state;
   const state: KvLayers = { kind: 'state', layers: 1, elements, elementBytes };
   if (kind === 'none') return [];
-  if (kind === 'state' || attention === null) return [state];
-  const attended = attentionLayer(kind, attention.sizes(index, kind === 'sliding'), text, attention);
+  if (kind === 'state' || known.attention === null) return [state];
+  const attended = attentionLayer(kind, index, known.attention, known);
   return kind === 'both' ? [...attended, state] : attended;
 }
 
-function attentionLayer(kind: LayerKind, sizes: HeadSizes, text: TextConfig, attention: Attention): KvLayers[] {
+function attentionLayer(kind: LayerKind, index: number, attention: Attention, { text, native }: Known): KvLayers[] {
   const { fields } = text;
-  if (kind === 'cross') return [{ kind: 'cross', layers: 1, ...sizes, positions: IMAGE_POSITIONS }];
-  if (attention.latent !== null) {
-    const latent: KvLayers = { kind: 'latent', layers: 1, elements: attention.latent };
-    const index: KvLayers = { kind: 'latent', layers: 1, elements: Math.ceil(attention.indexBytes / 2) };
-    return attention.indexBytes > 0 ? [latent, index] : [latent];
+  const { latent: elements, indexBytes } = attention;
+  if (elements !== null && kind !== 'cross') {
+    const latent: KvLayers = { kind: 'latent', layers: 1, elements };
+    return indexBytes === 0 ? [latent] : [latent, { kind: 'latent', layers: 1, elements: Math.ceil(indexBytes / 2) }];
   }
+  const sizes = attention.sizes(index, kind === 'sliding');
+  if (kind === 'cross') return [{ kind: 'cross', layers: 1, ...sizes, positions: IMAGE_POSITIONS }];
   const window = kind === 'sliding' ? slidingWindow(fields) : kind === 'chunked' ? chunkSize(fields) : null;
-  const native = nativeLength(text);
   // A window that no sequence outgrows, or one that nobody has sized, drops nothing.
   if (window === null || (native !== null && window >= native)) return [{ kind: 'full', layers: 1, ...sizes }];
   return [{ kind: kind === 'chunked' ? 'chunked' : 'sliding', layers: 1, ...sizes, window }];
