@@ -13,6 +13,8 @@ export interface Owner {
   window: 'before' | 'measuring' | 'after';
   /** Its KV cache was given to it in bytes: it measures nothing. */
   readonly fixed: boolean;
+  /** Bytes of others, as the gateway knew them at its launch. */
+  readonly foreseen: ReadonlyMap<string, Bytes>;
   /** Who moved memory while it measured. */
   missizedBy: string | null;
 }
@@ -54,6 +56,16 @@ export class DeviceMemory {
     return sum;
   }
 
+  /** Of ours, where the ledger has none of them: whoever reads the devices takes these for others. */
+  strays(deviceId: string): Bytes {
+    let sum = 0;
+    for (const [owner, bytes] of this.#owners) {
+      const booked = this.#kernel.state.replicas.get(owner.ref.id)?.reservations.has(deviceId) === true;
+      if (!booked) sum += bytes.get(deviceId) ?? 0;
+    }
+    return sum;
+  }
+
   foreign(deviceId: string): Bytes {
     return this.#foreign.get(deviceId) ?? 0;
   }
@@ -80,14 +92,17 @@ export class DeviceMemory {
   #excuse(owner: Owner, id: string, wanted: Bytes): boolean {
     const { state } = this.#kernel;
     const known = state.devices.get(id);
-    if (!known || known.silent !== null || this.foreign(id) > known.foreignBytes) return true;
+    if (!known || known.silent !== null || this.foreign(id) > (owner.foreseen.get(id) ?? 0)) return true;
+    let booked = 0;
     for (const [other, bytes] of new Map(this.#owners).set(owner, new Map([[id, wanted]]))) {
       const replica = state.replicas.get(other.ref.id);
       const steady = replica?.reservations.get(id) ?? 0;
       const promised = replica?.readyAt === null ? Math.max(steady, replica.peaks.get(id) ?? 0) : steady;
+      booked += promised;
       if ((bytes.get(id) ?? 0) > promised) return true;
     }
-    return false;
+    // One was seen to take more than it was promised, after this start had begun.
+    return booked > known.budgetBytes;
   }
 
   /** Its neighbours that measure see bytes come or go that are not their own. */

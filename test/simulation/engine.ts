@@ -2,7 +2,7 @@
 import type { FleetEffect } from '../../src/core/effects.ts';
 import type { LaunchShare } from '../../src/core/launch.ts';
 import type { Footprint } from '../../src/core/memory/footprint.ts';
-import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
+import type { Endpoint, FleetState, ReplicaRef } from '../../src/core/state.ts';
 import type { Bytes, Milliseconds } from '../../src/units.ts';
 import type { Owner } from './device-memory.ts';
 import { deviceSettings, UNREAD, type Scenario, type SimulatedModel } from './scenario.ts';
@@ -36,6 +36,11 @@ export interface Engine extends Owner {
   watched: boolean;
   /** Requests in hand, told when it dies. */
   readonly work: Map<string, () => void>;
+}
+
+/** Of others on each device, as the gateway knows them. */
+export function foreignBytes(state: FleetState): ReadonlyMap<string, Bytes> {
+  return new Map([...state.devices.values()].map((device) => [device.id, device.foreignBytes]));
 }
 
 interface Truth {

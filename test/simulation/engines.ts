@@ -5,7 +5,7 @@ import type { ReplicaRef } from '../../src/core/state.ts';
 import type { StartFailureCause } from '../../src/errors.ts';
 import { SECOND, type Bytes, type Milliseconds } from '../../src/units.ts';
 import { DeviceMemory } from './device-memory.ts';
-import { Truths, type Engine, type Launch } from './engine.ts';
+import { foreignBytes, Truths, type Engine, type Launch } from './engine.ts';
 import type { Kernel } from './kernel.ts';
 import { Random } from './random.ts';
 import type { Scenario, SimulatedModel, StartFault, StopFault } from './scenario.ts';
@@ -79,6 +79,7 @@ export class Engines {
       ...this.truths.of(effect, model),
       fixed: effect.share.kvCacheBytes !== null,
       window: 'before',
+      foreseen: foreignBytes(this.#kernel.state),
       missizedBy: null,
       milestones: model?.milestones ?? true,
       launchedAt: this.#kernel.now,
@@ -130,7 +131,7 @@ export class Engines {
 
   /** It sees what is free, and begins to fill it. */
   #looks(engine: Engine): void {
-    if (engine.phase !== 'loading') return;
+    if (engine.phase !== 'loading' || this.memory.holds(engine).size > 0) return;
     if (engine.milestones) engine.window = 'measuring';
     const weights = [...engine.steady].map(([id, bytes]) => [id, Math.ceil(bytes * WEIGHTS)] as const);
     if (!this.memory.set(engine, new Map(weights))) return this.#outOfMemory(engine, 0);
@@ -138,7 +139,7 @@ export class Engines {
   }
 
   #hasMeasured(engine: Engine): void {
-    if (engine.phase !== 'loading') return;
+    if (engine.phase !== 'loading' || engine.window === 'after') return;
     if (!this.memory.set(engine, engine.peak)) return this.#outOfMemory(engine, Math.ceil(this.#most(engine) / 10));
     this.memory.set(engine, engine.steady);
     engine.window = 'after';

@@ -58,7 +58,7 @@ export class Monitor {
 
   #foreign(id: string, used: Bytes): Bytes {
     const { state } = this.#kernel;
-    if (this.#scenario.probe !== 'devices') return this.#memory.foreign(id);
+    if (this.#scenario.probe !== 'devices') return this.#memory.foreign(id) + this.#memory.strays(id);
     let own = 0;
     for (const { phase, reservations } of state.replicas.values()) {
       const bytes = reservations.get(id);

@@ -1,10 +1,13 @@
 /** What an earlier gateway process left behind: adopted when it is ours, unchanged and wanted; ended otherwise. */
 import { held } from '../memory/ledger.ts';
+import { newDevice } from '../fleet.ts';
+import { maySpan } from '../memory/span.ts';
 import type { FoundReplica } from '../events.ts';
 import { decide, refOf, type Run } from '../run.ts';
-import type { Device, FleetState, Model, Replica } from '../state.ts';
+import type { Device, FleetState, Replica } from '../state.ts';
 import type { Bytes } from '../../units.ts';
 import { syncClocks } from './clocks.ts';
+import { isListed } from './devices.ts';
 import { blank, NO_SHARE } from './start.ts';
 import { gateIsFree, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
@@ -73,14 +76,22 @@ export function endAdoption(run: Run): void {
 function placesOf(state: FleetState, seen: FoundReplica): ReadonlyMap<string, Bytes> {
   const places = new Map<string, Bytes>();
   for (const [id, bytes] of seen.reservations) {
-    const device = state.devices.get(id) ?? unreadDevice(state);
-    if (device) places.set(device.id, device.unmeasured ? device.budgetBytes : bytes);
+    const device = state.devices.get(id) ?? unreadDevice(state) ?? strayDevice(state, id, bytes);
+    places.set(device.id, device.unmeasured ? device.budgetBytes : bytes);
   }
   return places;
 }
 
+/** Until it is gone it stands somewhere, and where is not known. */
+function strayDevice(state: FleetState, id: string, bytes: Bytes): Device {
+  const whole = { id, totalBytes: bytes, budgetBytes: bytes, pool: null, uuid: null };
+  const device = newDevice({ ...whole, deviceClass: 'unknown', unmeasured: true });
+  state.devices.set(id, device);
+  return device;
+}
+
 function unreadDevice(state: FleetState): Device | undefined {
-  return [...state.devices.values()].find((device) => device.unmeasured);
+  return [...state.devices.values()].find((device) => device.unmeasured && isListed(state, device.id));
 }
 
 /** It runs, so it fits beside what is really there: only what was promised to others speaks against it. */
@@ -92,22 +103,16 @@ function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>
   if (model.settings.specHash !== seen.specHash) return 'its configuration has changed';
   if (model.current !== null) return 'the model has another replica';
   if (state.shutdown) return 'the gateway is shutting down';
-  if (!spansAsConfigured(model, seen)) return 'it holds other devices than the model takes now';
-  for (const id of seen.reservations.keys()) {
-    if (!state.devices.has(id) && !unreadDevice(state)) return `its device ${id} is not configured any more`;
-  }
+  const spans = seen.reservations.size;
+  if (model.settings.deviceCount !== spans && !maySpan(state, model, spans))
+    return 'it holds other devices than the model takes now';
   for (const [id, bytes] of places) {
     const device = state.devices.get(id);
+    if (!isListed(state, id)) return `its device ${id} is not configured any more`;
     if (!model.settings.deviceIds.includes(id)) return `the model may not use device ${id} any more`;
     if (device && !device.unmeasured && held(state, id) + bytes > device.budgetBytes) {
       return `its memory does not fit on ${id}`;
     }
   }
   return null;
-}
-
-/** Where the gateway chose the number of devices itself, it chose as it would now, or nearly so. */
-function spansAsConfigured({ settings }: Model, seen: FoundReplica): boolean {
-  const devices = seen.reservations.size;
-  return settings.deviceCount === devices || (devices > 1 && settings.sizing?.autoParallel === true);
 }

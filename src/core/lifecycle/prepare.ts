@@ -43,7 +43,8 @@ export function sized(run: Run, model: Model, size: ModelSize): void {
 function describe(size: ModelSize): string {
   if (size.kind === 'unknown') return `Its size is not known (${size.reason}): it is measured once it is ready.`;
   const { weightBytes, notes } = size.shape;
-  const weights = weightBytes === null ? 'The size of its weights is not known.' : `Weights: ${formatSize(weightBytes)}.`;
+  const weights =
+    weightBytes === null ? 'The size of its weights is not known.' : `Weights: ${formatSize(weightBytes)}.`;
   return [weights, ...notes].join(' ');
 }
 
@@ -107,7 +108,7 @@ export function lookAgain(run: Run, model: Model, changed: boolean): void {
   } else if (!settings.needsPreparation) {
     cancelPreparation(run, model, 'It needs none any more.');
     model.prepared = true;
-  } else if (settings.sizing !== null && model.size === null) {
+  } else if (settings.sizing !== null && model.size === null && model.current === null) {
     model.prepared = false;
   }
 }

@@ -3,7 +3,7 @@ import { gatewayError, type GatewayError } from '../../errors.ts';
 import { formatSize } from '../../units.ts';
 import { syncGrantable } from '../admission/dispatch.ts';
 import { decide, refOf, type Run } from '../run.ts';
-import type { Replica, StopReason } from '../state.ts';
+import type { Model, Replica, StopReason } from '../state.ts';
 import { forgetFailures } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { forgetVanished } from './devices.ts';
@@ -26,13 +26,15 @@ export function detach(run: Run, replica: Replica): void {
   if (!model || model.current !== replica.id) return;
   model.current = null;
   forgetFailures(run, model, replica);
-  // Its size could not be found out for a reason that may have passed: the next start looks again.
-  if (replica.launchedAt !== null && model.size?.kind === 'unknown' && model.size.passing) {
-    model.prepared = !model.settings.needsPreparation;
-  }
+  if (replica.launchedAt !== null && mayBeSized(model)) model.prepared = !model.settings.needsPreparation;
   if (model.queue.size > 0) run.state.orphaned.add(model.name);
   syncClocks(run, model);
   syncGrantable(run, model);
+}
+
+/** Nobody has looked for its size, or in vain for a reason that may have passed: the next start looks again. */
+function mayBeSized({ size, settings }: Model): boolean {
+  return size === null ? settings.sizing !== null : size.kind === 'unknown' && size.passing;
 }
 
 function forgetDeadlines(run: Run, replica: Replica): void {
