@@ -28,7 +28,9 @@ export function serveArguments(context: LaunchContext, servedName: string): read
     ...memoryFlags(context, dialect),
     ...['--tensor-parallel-size', String(share.tensorParallel), '--max-num-seqs', String(model.maxNumSeqs)],
   ];
-  if (share.maxModelLen !== null) flags.push('--max-model-len', String(share.maxModelLen));
+  // Of a model whose memory is declared the plan knows no length; the configured one holds.
+  const length = share.maxModelLen ?? model.maxModelLen;
+  if (length > 0) flags.push('--max-model-len', String(length));
   if (model.quantization !== null) flags.push('--quantization', model.quantization);
   if (model.dtype !== 'auto') flags.push('--dtype', model.dtype);
   if (model.enforceEager) flags.push('--enforce-eager');

@@ -62,6 +62,7 @@ describe('launch of vLLM', () => {
           quantization: 'awq',
           dtype: 'half',
           enforceEager: true,
+          maxModelLen: 0,
         }),
         share: { ...SHARE, tensorParallel: 2, maxModelLen: null },
       }),
@@ -101,6 +102,19 @@ describe('launch of vLLM', () => {
       flag(engine.launchSpec(context({ share: { ...SHARE, utilization } })).argv, '--gpu-memory-utilization');
     expect(share(0.8333)).toBe('0.8333');
     expect(share(null)).toBe('0.9');
+  });
+
+  it('reads as far as the plan says, else as far as its model is configured to [item 89]', () => {
+    const length = (planned: number | null, configured: number): string | undefined =>
+      flag(
+        engine.launchSpec(
+          context({ model: modelConfig({ maxModelLen: configured }), share: { ...SHARE, maxModelLen: planned } }),
+        ).argv,
+        '--max-model-len',
+      );
+    expect(length(2048, 8192)).toBe('2048');
+    expect(length(null, 8192)).toBe('8192');
+    expect(length(null, 0)).toBeUndefined();
   });
 
   it('takes the KV cache that was measured, beside a share that is always free, where the version can', () => {
