@@ -17,6 +17,9 @@ const HUB_VARIABLES: Readonly<Record<string, string>> = {
   HUGGING_FACE_HUB_TOKEN: 'The same by its older name.',
   HF_ENDPOINT: 'Address of the model hub; empty = huggingface.co.',
   HF_HUB_OFFLINE: '1 = ask the hub for nothing.',
+  HTTPS_PROXY: 'Proxy for the hub, as seen from the container.',
+  HTTP_PROXY: 'The same, where HF_ENDPOINT is no https address.',
+  NO_PROXY: 'Hosts that are reached without it.',
 };
 
 /** Read by the command line, on whatever machine it runs: the one of the host would be wrong inside the container. */

@@ -1,11 +1,20 @@
 /** Every generated file of the repository: path → content. */
 import { renderJsonSchema } from '../../src/config/schema/file.ts';
+import { stopGracePeriod } from '../../src/config/effective.ts';
+import { SECOND } from '../../src/units.ts';
+import { configOf } from '../../test/support/config-of.ts';
 import { cliPage } from './cli-page.ts';
+import { composeFile, portainerFile } from './compose-file.ts';
 import { configurationPage } from './configuration-page.ts';
 import { errorsPage } from './errors-page.ts';
 import { metricsPage } from './metrics-page.ts';
 import { originalPage } from './original-page.ts';
 import { taggedTests } from './tagged-tests.ts';
+
+/** Seconds from SIGTERM to the end, with every default and a model in a container. */
+async function longestEnd(): Promise<number> {
+  return stopGracePeriod(await configOf('models: { any: { repo: org/any, memory: 1GiB } }')) / SECOND;
+}
 
 export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/cli.md': cliPage,
@@ -13,5 +22,7 @@ export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/errors.md': errorsPage,
   'docs/metrics.md': metricsPage,
   'docs/original.md': () => originalPage(taggedTests()),
+  'docker-compose.yml': async () => composeFile(await longestEnd()),
+  'examples/portainer.yml': async () => portainerFile(await longestEnd()),
   'gateway.schema.json': renderJsonSchema,
 };
