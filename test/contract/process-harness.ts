@@ -2,24 +2,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { LaunchSpec } from '../../src/core/launch.ts';
+import type { FetchSpec, LaunchSpec } from '../../src/core/launch.ts';
 import type { ReplicaRef } from '../../src/core/state.ts';
 import { ProcessDriver } from '../../src/drivers/process/process-driver.ts';
 import type { Platform, ProcessFacts } from '../../src/platform/platform.ts';
 import { createPlatform } from '../../src/platform/system.ts';
 import type { Bytes } from '../../src/units.ts';
-import type { DriverHarness, Program } from './driver-contract.ts';
-
-const COUNT = 'i=0; while [ $i -lt 100 ]; do echo "line $i"; i=$((i+1)); done';
-
-const SCRIPTS: Readonly<Record<Exclude<Program, 'missing'>, string>> = {
-  serve: 'echo started; exec sleep 600',
-  'ignore-term': 'trap "" TERM; echo started; while :; do sleep 0.05; done',
-  'exit-0': 'echo started; exit 0',
-  'exit-3': 'echo started; exit 3',
-  'count-to-100': `echo started; ${COUNT}; exec sleep 600`,
-  'count-then-exit': `echo started; ${COUNT}; exit 0`,
-};
+import type { DriverHarness } from './driver-contract.ts';
+import { FETCH_SCRIPTS, SCRIPTS, shellArguments } from './shell-programs.ts';
 
 export interface ProcessHarness extends DriverHarness {
   readonly driver: ProcessDriver;
@@ -46,6 +36,7 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
   const make = (): ProcessDriver =>
     new ProcessDriver({ platform, stateDir, gatewayId, ...(rotateLogsAt === undefined ? {} : { rotateLogsAt }) });
   let current = make();
+  const folders: string[] = [];
   const shell = async (script: string, env: Readonly<Record<string, string>> = {}): Promise<LaunchSpec> => ({
     argv: ['sh', '-c', script],
     env,
@@ -69,8 +60,28 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
       current = make();
       return current;
     },
-    spec: async (program) =>
-      program === 'missing' ? { ...(await shell('')), argv: ['/nowhere/no-such-engine'] } : shell(SCRIPTS[program]),
+    async stranger() {
+      const folder = mkdtempSync(join(tmpdir(), 'vgw-stranger-'));
+      folders.push(folder);
+      return new ProcessDriver({ platform, stateDir: folder, gatewayId: `${gatewayId}-stranger` });
+    },
+    async spec(program, { env = {}, arguments: words = [] } = {}) {
+      const spec = await shell('', env);
+      if (program === 'missing') return { ...spec, argv: ['/nowhere/no-such-engine'] };
+      return { ...spec, argv: shellArguments(SCRIPTS[program], words) };
+    },
+    async fetchSpec(program): Promise<FetchSpec> {
+      const env = { VGW_TEST_FETCH: gatewayId };
+      if (program === null) return { argv: null, env, container: null };
+      const argv = program === 'missing' ? ['/nowhere/no-such-engine'] : shellArguments(FETCH_SCRIPTS[program]);
+      return { argv, env, container: null };
+    },
+    origin: (spec) => new RegExp(`^http://127\\.0\\.0\\.1:${spec.port}$`),
+    fetching: async () => {
+      const found = await platform.subprocess.findByEnvironment('VGW_TEST_FETCH', gatewayId);
+      return found.filter((facts) => facts.pid === facts.group).length;
+    },
+    hasProcess,
     murder(replica) {
       platform.subprocess.signal(pidOf(stateDir, replica), 'SIGKILL');
     },
@@ -86,6 +97,7 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
       for (const facts of await platform.subprocess.findByEnvironment('VGW_GATEWAY', gatewayId)) {
         platform.subprocess.signal(facts.pid, 'SIGKILL');
       }
+      for (const folder of folders) rmSync(folder, { recursive: true, force: true });
       await platform.http.close();
       rmSync(stateDir, { recursive: true, force: true });
     },
@@ -125,4 +137,13 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+export function hasProcess(pid: number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    // Gone.
+    return false;
+  }
 }

@@ -24,7 +24,6 @@ export interface DaemonFacts {
   readonly runtimes: readonly string[];
   /** Devices of the Container Device Interface, by name; empty where the daemon does not tell. */
   readonly cdiDevices: readonly string[];
-  readonly hasInit: boolean;
 }
 
 export interface LogQuery {
@@ -60,8 +59,6 @@ export class DockerClient {
     return {
       runtimes: Object.keys(info.Runtimes ?? {}),
       cdiDevices: (info.DiscoveredDevices ?? []).flatMap((device) => (device.Source === 'cdi' ? [device.ID] : [])),
-      // What the daemon says when it finds no `docker-init` to run.
-      hasInit: info.InitCommit?.ID !== 'N/A',
     };
   }
 
@@ -259,7 +256,6 @@ interface Informant {
 
 interface DaemonInfo {
   readonly Runtimes?: Readonly<Record<string, unknown>> | null;
-  readonly InitCommit?: { readonly ID?: string };
   readonly DiscoveredDevices?: readonly { readonly Source: string; readonly ID: string }[] | null;
 }
 

@@ -105,14 +105,12 @@ function entrypoint(argv: readonly string[]): CreateBody {
   return argv.length === 0 ? {} : { Entrypoint: [...argv], Cmd: [] };
 }
 
-function hostConfig({ surroundings, daemon }: BodyContext): HostConfig {
+function hostConfig({ surroundings }: BodyContext): HostConfig {
   return {
     NetworkMode: surroundings.network,
     RestartPolicy: { Name: 'no' },
     AutoRemove: false,
     LogConfig: LOGS,
-    // As the first process of its container an engine would not hear a signal before it listens for it.
-    ...(daemon.hasInit ? { Init: true } : {}),
   };
 }
 

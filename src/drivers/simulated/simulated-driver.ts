@@ -25,8 +25,8 @@ export class SimulatedDriver implements Driver {
   readonly #watchers = new Set<(exit: ExitReport) => void>();
   readonly #watched = new Set<string>();
   readonly #stops = new Map<string, Promise<void>>();
-  readonly #logs = new Map<string, readonly string[]>();
-  #closed = false;
+  readonly #found = new Set<string>();
+  readonly #closed = new AbortController();
 
   constructor(context: Pick<DriverContext, 'platform'>, machine?: SimulatedMachine) {
     this.machine = machine ?? new SimulatedMachine(context.platform.clock);
@@ -36,11 +36,16 @@ export class SimulatedDriver implements Driver {
     options.signal.throwIfAborted();
     const { clock } = this.machine;
     const script = this.machine.fetch(spec);
-    for (const step of script.steps ?? []) {
-      await clock.sleep(step.after, options.signal);
-      options.progress(step.phase, step.fraction);
+    this.machine.fetching += 1;
+    try {
+      for (const step of script.steps ?? []) {
+        await clock.sleep(step.after, options.signal);
+        options.progress(step.phase, step.fraction);
+      }
+      if (script.hang === true) await clock.sleep(Number.MAX_SAFE_INTEGER, options.signal);
+    } finally {
+      this.machine.fetching -= 1;
     }
-    if (script.hang === true) await clock.sleep(Number.MAX_SAFE_INTEGER, options.signal);
     if (script.refuse) throw new LaunchError(script.refuse.failure, script.refuse.message);
     return { image: script.image ?? (spec.container === null ? null : `sha256:${spec.container.image}`) };
   }
@@ -58,7 +63,7 @@ export class SimulatedDriver implements Driver {
     if (script.refuse) throw new LaunchError(script.refuse.failure, script.refuse.message);
     const process = new SimulatedProcess(this.machine.clock, spec, identity, script);
     this.machine.processes.set(key, process);
-    this.#logs.set(key, process.log);
+    this.machine.logs.set(key, process.log);
     this.#report(key, process);
     return process.endpoint;
   }
@@ -73,19 +78,19 @@ export class SimulatedDriver implements Driver {
   }
 
   async list(): Promise<readonly FoundReplica[]> {
-    return [...this.machine.processes.values()]
-      .filter((process) => process.exit === null)
-      .map(({ identity, spec, endpoint, launchedAt }) => ({
-        id: identity.id,
-        generation: identity.generation,
-        model: identity.model,
-        specHash: identity.specHash,
-        reservations: identity.reservations,
-        port: spec.port,
-        endpoint,
-        usable: true,
-        ageMs: this.machine.clock.wall() - launchedAt,
-      }));
+    const alive = [...this.machine.processes.values()].filter((process) => process.exit === null);
+    for (const process of alive) this.#found.add(keyOf(process.identity));
+    return alive.map(({ identity, spec, endpoint, launchedAt }) => ({
+      id: identity.id,
+      generation: identity.generation,
+      model: identity.model,
+      specHash: identity.specHash,
+      reservations: identity.reservations,
+      port: spec.port,
+      endpoint,
+      usable: true,
+      ageMs: this.machine.clock.wall() - launchedAt,
+    }));
   }
 
   watch(report: (exit: ExitReport) => void): Disposable {
@@ -100,8 +105,8 @@ export class SimulatedDriver implements Driver {
   adopt(replica: ReplicaRef): void {
     const key = keyOf(replica);
     const process = this.machine.processes.get(key);
-    if (!process) throw new Error(`replica ${replica.id} was not found by list(), so it cannot be adopted`);
-    this.#logs.set(key, process.log);
+    if (!process || !this.#found.has(key))
+      throw new Error(`replica ${replica.id} was not found by list(), so it cannot be adopted`);
     this.#report(key, process);
   }
 
@@ -109,11 +114,13 @@ export class SimulatedDriver implements Driver {
     const process = this.machine.processes.get(keyOf(replica));
     const log = this.#logOf(replica);
     let next = Math.max(0, log.length - options.tail);
+    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
     while (!options.signal.aborted) {
-      const live = options.follow && !this.#closed && process?.exit === null;
+      const live = options.follow && !this.#closed.signal.aborted && process?.exit === null;
       while (next < log.length) yield log[next++] ?? '';
       if (!live) return;
-      await changed(process, options.signal);
+      // It may have ended while its lines were taken.
+      if (process?.exit === null) await changed(process, signal);
     }
   }
 
@@ -122,13 +129,13 @@ export class SimulatedDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closed.abort();
     this.#watchers.clear();
   }
 
   /** A log is kept after its engine is gone. */
   #logOf(replica: ReplicaRef): readonly string[] {
-    return this.machine.processes.get(keyOf(replica))?.log ?? this.#logs.get(keyOf(replica)) ?? [];
+    return this.machine.processes.get(keyOf(replica))?.log ?? this.machine.logs.get(keyOf(replica)) ?? [];
   }
 
   #report(key: string, process: SimulatedProcess): void {

@@ -123,8 +123,12 @@ export class SimulatedProcess {
 export class SimulatedMachine {
   readonly clock: Clock;
   readonly processes = new Map<string, SimulatedProcess>();
+  /** Kept after their engines are gone. */
+  readonly logs = new Map<string, readonly string[]>();
   /** Decides how the next engine behaves. */
   script: (spec: LaunchSpec, identity: ReplicaIdentity) => SimulatedScript;
+  /** Fetches under way. */
+  fetching = 0;
   /** Decides how the next fetch goes. */
   fetch: (spec: FetchSpec) => SimulatedFetch = () => ({});
 
