@@ -1,6 +1,6 @@
 /** From the configuration, and the devices as they were read, to what the core decides on. */
 import type { Config, ModelConfig } from './config/config.ts';
-import { flagName } from './config/merge-args.ts';
+import { flagValue } from './config/merge-args.ts';
 import type { MemoryRules, SizingSettings } from './core/memory/sizing.ts';
 import type { DeviceSettings, FleetSettings, ModelSettings } from './core/settings.ts';
 import { deviceSettings, isNamed, listedDevices } from './fleet-devices.ts';
@@ -116,34 +116,17 @@ function sizingSettings(model: ModelConfig): SizingSettings {
     maxModelLen: model.maxModelLen,
     kvSequences: model.kvReservationSeqs ?? model.maxNumSeqs,
     maxNumSeqs: model.maxNumSeqs,
-    maxBatchedTokens: Number(argument(model, '--max-num-batched-tokens') ?? 0) || BATCHED_TOKENS,
-    kvElementBytes: kvElementBytes(argument(model, '--kv-cache-dtype')),
-    weightElementBytes: weightElementBytes(model),
+    maxBatchedTokens: Number(flagValue(model.extraArgs, '--max-num-batched-tokens') ?? 0) || BATCHED_TOKENS,
+    kvElementBytes: kvElementBytes(flagValue(model.extraArgs, '--kv-cache-dtype')),
+    // What loading does to the weights is part of what the files say.
+    weightElementBytes: null,
     colocate: model.colocate,
     autoParallel: model.tensorParallelSize === 1 && !model.colocate,
   };
 }
 
-/** The last value of a flag among `extra_args`, as vLLM's parser would see it. */
-function argument({ extraArgs }: ModelConfig, flag: string): string | undefined {
-  let value: string | undefined;
-  extraArgs.forEach((word, index) => {
-    if (!word.startsWith('--') || flagName(word) !== flag) return;
-    const equals = word.indexOf('=');
-    value = equals < 0 ? extraArgs[index + 1] : word.slice(equals + 1);
-  });
-  return value;
-}
-
-function kvElementBytes(type: string | undefined): number | null {
-  if (type === undefined || type === 'auto') return null;
+function kvElementBytes(type: string | null): number | null {
+  if (type === null || type === 'auto') return null;
   if (type.startsWith('fp8') || type === 'int8') return 1;
   return 2;
-}
-
-/** Quantised while loading, or widened; what is stored quantised keeps its size. */
-function weightElementBytes({ quantization, dtype }: ModelConfig): number | null {
-  if (quantization === 'fp8') return 1;
-  if (quantization === 'bitsandbytes') return 0.5;
-  return dtype === 'float32' || dtype === 'float' ? 4 : null;
 }

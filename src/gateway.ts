@@ -15,6 +15,7 @@ import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts'
 import { toFleetSettings, type Refusal } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes } from './model-runtimes.ts';
+import { createFileFacts } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
 import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import type { Probe } from './probes/probe.ts';
@@ -128,7 +129,7 @@ async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: U
     platform,
     stateDir,
     devices: () => parts.controller?.state.settings.devices ?? [],
-    sizeOf: async () => ({ kind: 'unknown', reason: 'nobody looks yet', passing: true }),
+    ...createFileFacts(config, platform, stateDir.folder),
     hubToken: platform.env['HF_TOKEN'] || platform.env['HUGGING_FACE_HUB_TOKEN'] || null,
     notice: (text) => log.warn({}, text),
   });

@@ -3,7 +3,6 @@ import type { Config, ModelConfig } from './config/config.ts';
 import type { LaunchRequest, ModelRuntime, ModelRuntimes } from './controller/model-runtime.ts';
 import type { Upstream } from './controller/gate.ts';
 import type { FetchSpec, LaunchSpec } from './core/launch.ts';
-import type { ModelSize } from './core/memory/model-shape.ts';
 import type { DeviceSettings } from './core/settings.ts';
 import type { Endpoint, ReplicaRef } from './core/state.ts';
 import type { Driver } from './drivers/driver.ts';
@@ -13,6 +12,7 @@ import { engineOf } from './engines/registry.ts';
 import { engineKeys, type EngineKeys } from './platform/engine-keys.ts';
 import type { Platform } from './platform/platform.ts';
 import type { StateDir } from './platform/state-dir.ts';
+import type { FileFacts } from './model-sizes.ts';
 import { isSimulated } from './proxy-settings.ts';
 import { SECOND, type Milliseconds } from './units.ts';
 
@@ -25,14 +25,12 @@ const LOOPBACK = '127.0.0.1';
 /** Inside a container of its own, where nobody else listens. */
 const EVERYWHERE = '0.0.0.0';
 
-export interface RuntimesOptions {
+export interface RuntimesOptions extends FileFacts {
   readonly config: Config;
   readonly platform: Platform;
   readonly stateDir: StateDir;
   /** As the core keeps books on them now. */
   readonly devices: () => readonly DeviceSettings[];
-  /** What the files of a model say of its memory; never rejects. */
-  readonly sizeOf: (model: ModelConfig) => Promise<ModelSize>;
   /** Token of the model hub for engines that see nothing of the gateway's environment. */
   readonly hubToken: string | null;
   /** Told once of each thing that an operator should know. */
@@ -40,7 +38,7 @@ export interface RuntimesOptions {
 }
 
 export async function createModelRuntimes(options: RuntimesOptions): Promise<ModelRuntimes> {
-  const { config, platform, stateDir, devices, sizeOf, hubToken, notice } = options;
+  const { config, platform, stateDir, notice } = options;
   const keys = await engineKeys(platform, stateDir.folder);
   const { docker } = config.drivers;
   const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId, docker, notice };
@@ -55,16 +53,7 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
   for (const model of config.models.values()) {
     runtimes.set(
       model.name,
-      bind({
-        config,
-        devices,
-        sizeOf,
-        hubToken,
-        model,
-        driver: drivers[model.driver],
-        engine: engineOf(model.engine),
-        keys,
-      }),
+      bind({ ...options, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
     );
   }
   return {
@@ -75,11 +64,7 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
   };
 }
 
-interface Binding {
-  readonly config: Config;
-  readonly devices: RuntimesOptions['devices'];
-  readonly sizeOf: RuntimesOptions['sizeOf'];
-  readonly hubToken: string | null;
+interface Binding extends Pick<RuntimesOptions, 'config' | 'devices' | 'sizeOf' | 'tokenizerOf' | 'hubToken'> {
   readonly model: ModelConfig;
   readonly driver: Driver;
   readonly engine: Engine;
@@ -90,6 +75,7 @@ function bind(binding: Binding): ModelRuntime {
   const { model, driver, engine, keys } = binding;
   const external = model.driver === 'external';
   let version: string | null = null;
+  let tokenizer: string | null = null;
   const headers = (replica: ReplicaRef): Readonly<Record<string, string>> =>
     external ? externalHeaders(model) : { authorization: `Bearer ${keys.keyFor(replica)}` };
   return {
@@ -100,10 +86,13 @@ function bind(binding: Binding): ModelRuntime {
     listsModels: engine.listsModels,
     servedName: engine.servedName(model),
     launchSpec: (request) =>
-      external ? externalSpec(model) : engine.launchSpec(launchContext(binding, request, version)),
+      external ? externalSpec(model) : engine.launchSpec({ ...launchContext(binding, request), version, tokenizer }),
     upstream: (replica, endpoint): Upstream => upstreamOf(model, engine, endpoint, replica, headers(replica)),
     controlHeaders: headers,
     size: () => (hasFiles(binding) ? binding.sizeOf(model) : null),
+    findTokenizer: async () => {
+      if (hasFiles(binding)) tokenizer = await binding.tokenizerOf(model);
+    },
     fetchSpec: () => fetchSpec(binding),
     readProgress: (line) => {
       version = engine.readVersion(line) ?? version;
@@ -169,7 +158,7 @@ function imageOf({ config, model }: Binding): string | null {
   return model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null;
 }
 
-function launchContext(binding: Binding, request: LaunchRequest, version: string | null): LaunchContext {
+function launchContext(binding: Binding, request: LaunchRequest): LaunchContext {
   const { config, model, keys } = binding;
   const docker = model.driver === 'docker';
   return {
@@ -182,7 +171,6 @@ function launchContext(binding: Binding, request: LaunchRequest, version: string
     devices: devicesOf(binding, request),
     share: request.share,
     hubToken: docker ? binding.hubToken : null,
-    version,
   };
 }
 

@@ -91,7 +91,11 @@ describe('a plan without a gateway', () => {
     const { report, notes, asked } = await plan(() => reading(0));
     expect(notes).toEqual([]);
     expect(asked).toEqual(['eight']);
-    expect(report.devices['GPU-0']).toMatchObject({ total_bytes: 48 * GIB, free_bytes: Math.floor(0.9 * 48 * GIB), state: 'ok' });
+    expect(report.devices['GPU-0']).toMatchObject({
+      total_bytes: 48 * GIB,
+      free_bytes: Math.floor(0.9 * 48 * GIB),
+      state: 'ok',
+    });
     const total = (16 * GIB + 32 * 2 * 8 * 128 * 2 * 8192 * 16) * 1.1 + GIB;
     expect(report.models['eight']).toMatchObject({
       fits: true,

@@ -7,7 +7,7 @@ import { planReport, type PlanReport } from './core/memory/plan-report.ts';
 import type { FleetState } from './core/state.ts';
 import { missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
-import { createSizeOf } from './model-sizes.ts';
+import { createFileFacts } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
 import type { Probe, ProbeReading } from './probes/probe.ts';
 import { createProbe } from './probes/registry.ts';
@@ -31,7 +31,7 @@ export function planOnThisMachine(
 ): Promise<PlanReport> {
   const { devices, drivers } = config;
   const probe = createProbe(devices, drivers.docker, platform, platform.random.hex(NOBODY_LENGTH));
-  return planOffline({ config, platform, probe, sizeOf: createSizeOf(config, platform, null), note }, only);
+  return planOffline({ config, platform, probe, ...createFileFacts(config, platform, null), note }, only);
 }
 
 /** Of all models, or of one. Each is planned as if it were asked for alone. */

@@ -59,6 +59,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
   'proxy-settings.ts': { from: ['config', 'proxy'] },
   'model-runtimes.ts': {
     from: ['config', 'core', 'controller', 'drivers', 'engines', 'platform', 'proxy-settings.ts'],
+    types: ['model-sizes.ts'],
   },
   'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
   'offline-plan.ts': {

@@ -32,6 +32,8 @@ export interface ModelRuntime {
   controlHeaders(replica: ReplicaRef): Readonly<Record<string, string>>;
   /** What its files say of it; never rejects. Null = it has no files that anybody knows. */
   size(): Promise<ModelSize> | null;
+  /** Finds the tokenizer that its files lack, for the next launch; never rejects. */
+  findTokenizer(): Promise<void>;
   /** What makes its image and files present; null = there is nothing to make present. */
   fetchSpec(): FetchSpec | null;
   /** Also learns the engine's version for the next launch, where the line says it. */

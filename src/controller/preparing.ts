@@ -79,14 +79,10 @@ export class Preparing {
     const model = state.models.get(name);
     if (!runtime || !model) throw new LaunchError('bad_arguments', 'its model is not configured any more.');
     const phases = new Phases(this.#options, name, signal);
-    if (model.settings.sizing !== null && model.size?.kind !== 'shape') {
-      const asked = runtime.size();
-      if (asked) {
-        phases.enter('metadata', null);
-        const size = await unlessAborted(asked, signal);
-        post({ kind: 'model.sized', model: name, size });
-      }
-    }
+    phases.enter('metadata', null);
+    const asked = model.settings.sizing === null || model.size?.kind === 'shape' ? null : runtime.size();
+    const [size] = await unlessAborted(Promise.all([asked, runtime.findTokenizer()]), signal);
+    if (size) post({ kind: 'model.sized', model: name, size });
     const spec = runtime.fetchSpec();
     if (spec === null) {
       phases.end();

@@ -265,6 +265,7 @@ function runtimeOf(driver: Driver, model: string): ModelRuntime {
     }),
     controlHeaders: () => ({}),
     size: () => null,
+    findTokenizer: async () => undefined,
     fetchSpec: () => null,
     readProgress: (line) =>
       line.startsWith('phase ') ? { phase: line.slice(6), fraction: null, milestone: null } : null,
