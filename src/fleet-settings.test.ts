@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { load } from '../test/support/load-config.ts';
+import type { ProbeReading } from './probes/probe.ts';
 import type { FleetSettings, ModelSettings } from './core/settings.ts';
+import { missingDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import { GIB } from './units.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-async function settings(yaml: string, version = 1): Promise<FleetSettings> {
+async function settings(yaml: string, version = 1, reading?: ProbeReading | null): Promise<FleetSettings> {
   const { config, lines } = await load(yaml);
   if (!config) throw new Error(lines.join('\n'));
-  return toFleetSettings(config, version, sha256);
+  return toFleetSettings(config, version, sha256, reading);
 }
 
 const DEVICES = `
@@ -25,6 +27,8 @@ async function model(keys: string, more = DEVICES): Promise<ModelSettings> {
   return found;
 }
 
+const LISTED = { deviceClass: 'device, 24576 MiB', unmeasured: false };
+
 describe('what the core is told', () => {
   it('has devices with their budgets and pools', async () => {
     const { devices, ports, limits, retry, version } = await settings(
@@ -36,9 +40,17 @@ models: { m: { repo: a/b, pool: p } }`,
       7,
     );
     expect(devices).toEqual([
-      { id: 'g0', totalBytes: 24 * GIB, budgetBytes: 12 * GIB, pool: 'p', uuid: 'U0' },
-      { id: 'g1', totalBytes: 24 * GIB, budgetBytes: 12 * GIB, pool: 'q', uuid: null },
-      { id: 'g2', totalBytes: 8 * GIB, budgetBytes: 4 * GIB, pool: 'p', uuid: null },
+      { id: 'g0', totalBytes: 24 * GIB, budgetBytes: 12 * GIB, pool: 'p', uuid: 'U0', ...LISTED },
+      { id: 'g1', totalBytes: 24 * GIB, budgetBytes: 12 * GIB, pool: 'q', uuid: null, ...LISTED },
+      {
+        id: 'g2',
+        totalBytes: 8 * GIB,
+        budgetBytes: 4 * GIB,
+        pool: 'p',
+        uuid: null,
+        ...LISTED,
+        deviceClass: 'device, 8192 MiB',
+      },
     ]);
     expect(ports).toEqual({ first: 100, last: 200 });
     expect(limits).toEqual({ maxInFlight: 12, maxTurn: 0, minResidency: 90_000, drainTimeout: 300_000 });
@@ -71,18 +83,13 @@ models: { m: { repo: a/b, pool: p } }`,
       deviceIds: [],
       needsPort: false,
     });
-    expect(await model('repo: a/b, memory: 3GiB', 'drivers: { default: process }')).toMatchObject({
+    expect(
+      await model('repo: a/b, memory: 3GiB', 'drivers: { default: process }\ndevices: { probe: none }'),
+    ).toMatchObject({
       deviceCount: 0,
       deviceIds: [],
       memory: null,
     });
-  });
-
-  it('says of a docker model why it cannot start', async () => {
-    const { unstartable, needsPort } = await model('repo: a/b', 'defaults: { max_model_len: 1 }');
-    expect(unstartable?.cause).toBe('driver_unavailable');
-    expect(unstartable?.message).toContain('Docker driver');
-    expect(needsPort).toBe(false);
   });
 
   it('carries the limits and timeouts of each model', async () => {
@@ -104,6 +111,121 @@ models: { m: { repo: a/b, pool: p } }`,
   });
 });
 
+const GPU = (id: string, gib: number, name = 'NVIDIA L4'): ProbeReading['devices'][number] => ({
+  id,
+  uuid: id,
+  name,
+  totalBytes: gib * GIB,
+  usedBytes: 0,
+  trouble: null,
+});
+
+describe('devices that are read', () => {
+  const READING: ProbeReading = {
+    devices: [GPU('GPU-a', 24), GPU('GPU-b', 24), GPU('GPU-c', 48, 'NVIDIA L40')],
+    processes: null,
+    driverVersion: '580.95',
+  };
+  const PROBED = 'drivers: { default: process }\ndevices: { probe: nvidia-smi, budget_fraction: 0.5 }';
+  const one = (keys: string): string => `models: { m: { repo: a/b, max_model_len: 4096${keys} } }`;
+  const of = async (yaml: string, reading: ProbeReading | null): Promise<FleetSettings & { m: ModelSettings }> => {
+    const found = await settings(`${PROBED}\n${yaml}`, 1, reading);
+    const m = found.models.get('m');
+    if (!m) throw new Error('no such model');
+    return { ...found, m };
+  };
+
+  it('are entered with pool, budget and what makes two of them the same [items 96, 102]', async () => {
+    const { devices, m } = await of(`pools: { p: [GPU-c, GPU-b] }\n${one(', pool: p')}`, READING);
+    expect(devices.map(({ id, pool, budgetBytes, deviceClass }) => [id, pool, budgetBytes / GIB, deviceClass])).toEqual(
+      [
+        ['GPU-a', null, 12, 'NVIDIA L4, 24576 MiB, driver 580.95'],
+        ['GPU-b', 'p', 12, 'NVIDIA L4, 24576 MiB, driver 580.95'],
+        ['GPU-c', 'p', 24, 'NVIDIA L40, 49152 MiB, driver 580.95'],
+      ],
+    );
+    expect(m.deviceIds).toEqual(['GPU-b', 'GPU-c']);
+  });
+
+  it('have no budget below their size when models take whole cards', async () => {
+    const { devices } = await of(`memory: { placement_mode: whole_card }\n${one('')}`, READING);
+    expect(devices.map(({ totalBytes, budgetBytes }) => budgetBytes === totalBytes)).toEqual([true, true, true]);
+  });
+
+  it('leave a model its own among them: a pin', async () => {
+    expect((await of(one(', devices: [GPU-b]'), READING)).m.deviceIds).toEqual(['GPU-b']);
+  });
+
+  it('are one that stands for all while they cannot be read, in pools and pins too [item 113]', async () => {
+    const { devices, m } = await of(`pools: { p: [GPU-a, GPU-b] }\n${one(', pool: p, tensor_parallel_size: 2')}`, null);
+    expect(devices).toMatchObject([{ id: 'gpus', unmeasured: true }]);
+    expect(m).toMatchObject({ deviceIds: ['gpus'], deviceCount: 2 });
+    expect((await of(one(', devices: [GPU-b]'), null)).m.deviceIds).toEqual(['gpus']);
+  });
+
+  it('do not change what an engine is', async () => {
+    const hashes = [(await of(one(''), null)).m.specHash, (await of(one(''), READING)).m.specHash];
+    expect(new Set(hashes).size).toBe(1);
+  });
+
+  it('give way to a model what it is computed from: its keys, and arguments of its own', async () => {
+    const keys =
+      ', max_num_seqs: 8, kv_reservation_seqs: 3, gpu_memory_utilization: 0.7, extra_args: [--max-num-batched-tokens=2048]';
+    expect((await of(one(keys), READING)).m.sizing).toEqual({
+      utilization: 0.7,
+      maxModelLen: 4_096,
+      kvSequences: 3,
+      maxNumSeqs: 8,
+      maxBatchedTokens: 2_048,
+      kvElementBytes: null,
+      weightElementBytes: null,
+      colocate: false,
+      autoParallel: true,
+    });
+    const whole = 'memory: { placement_mode: whole_card }';
+    const more = ', tensor_parallel_size: 2, extra_args: [--kv-cache-dtype, fp8]';
+    expect((await of(`${whole}\n${one(more)}`, READING)).m.sizing).toMatchObject({
+      kvSequences: 16,
+      maxBatchedTokens: 8_192,
+      kvElementBytes: 1,
+      autoParallel: false,
+    });
+  });
+
+  it('are not computed for: what is declared, other servers, and where there are none', async () => {
+    expect((await of(one(', memory: 3GiB'), READING)).m.sizing).toBeNull();
+    expect((await of(one(', command: [server]'), READING)).m.sizing).toBeNull();
+    expect((await of(one(''), { ...READING, devices: [] })).m).toMatchObject({ sizing: null, deviceCount: 0 });
+  });
+
+  it('are taken only when image and files are there, but by engines without files', async () => {
+    expect((await of(one(''), READING)).m.needsPreparation).toBe(true);
+    expect((await of(one(', driver: docker, command: null'), READING)).m.needsPreparation).toBe(true);
+    expect((await of(one(', command: [simulated-vllm], engine: vllm'), READING)).m.needsPreparation).toBe(false);
+  });
+});
+
+describe('the names of devices', () => {
+  const missing = async (yaml: string, devices: ProbeReading['devices']): Promise<string | null> => {
+    const { config, lines } = await load(`drivers: { default: process }\n${yaml}`);
+    if (!config) throw new Error(lines.join('\n'));
+    return missingDevices(config, { devices, processes: null, driverVersion: null });
+  };
+
+  it('that the machine has not got are told, with those that it has', async () => {
+    const yaml = 'pools: { p: [GPU-a, GPU-x] }\nmodels: { m: { repo: a/b, max_model_len: 1, pool: p } }';
+    expect(await missing(yaml, [GPU('GPU-a', 24)])).toBe(
+      "This machine has no such GPU: GPU-x (pool 'p'). It has: GPU-a (NVIDIA L4, 24GiB).",
+    );
+    expect(await missing(yaml, [GPU('GPU-a', 24), GPU('GPU-x', 24)])).toBeNull();
+  });
+
+  it('that a model is pinned to count too', async () => {
+    const yaml = 'models: { m: { repo: a/b, max_model_len: 1, devices: [GPU-x] } }';
+    expect(await missing(yaml, [GPU('GPU-a', 24)])).toMatch(/GPU-x \(devices of model 'm', or GATEWAY_GPU_UUID\)/);
+  });
+});
+
 describe('the identity of a launch', () => {
   it.each([
     'aliases: [x]',
@@ -117,7 +239,7 @@ describe('the identity of a launch', () => {
     'unlisted: true',
     'always_on: true',
     'request_defaults: { temperature: 1 }',
-    'kv_reservation_seqs: 3',
+    'devices: [g0]',
     'routes: [/v1/x]',
   ])('does not change with %s', async (keys) => {
     expect((await model(`repo: a/b, ${keys}`)).specHash).toBe((await model('repo: a/b')).specHash);
@@ -133,8 +255,7 @@ describe('the identity of a launch', () => {
     'dtype: half',
     'extra_args: [--x]',
     'memory: 4GiB',
-    'gpu_memory_utilization: 0.5',
-    'devices: [g0]',
+    'kv_reservation_seqs: 3',
   ])('changes with %s', async (keys) => {
     expect((await model(`repo: a/b, ${keys}`)).specHash).not.toBe((await model('repo: a/b')).specHash);
   });
@@ -146,6 +267,26 @@ describe('the identity of a launch', () => {
     expect((await model('repo: a/b', command)).specHash).not.toBe(base);
     const renamed = await settings(`${DEVICES}\nmodels: { n: { repo: a/b } }`);
     expect(renamed.models.get('n')?.specHash).not.toBe(base);
+  });
+
+  it.each([
+    ['overhead_factor', 'memory: { overhead_factor: 1.2 }'],
+    ['overhead', 'memory: { overhead: 2GiB }'],
+    ['placement_mode', 'memory: { placement_mode: whole_card }'],
+  ])(
+    'changes with memory.%s, which its share follows from, unless its memory is declared [item 164]',
+    async (_key, rules) => {
+      const hash = async (keys: string, more: string): Promise<string> =>
+        (await model(keys, `${DEVICES}\n${more}`)).specHash;
+      expect(await hash('repo: a/b', rules)).not.toBe(await hash('repo: a/b', ''));
+      expect(await hash('repo: a/b, memory: 3GiB', rules)).toBe(await hash('repo: a/b, memory: 3GiB', ''));
+    },
+  );
+
+  it('changes with gpu_memory_utilization where that is its share', async () => {
+    const whole = `${DEVICES}\nmemory: { placement_mode: whole_card }`;
+    const base = (await model('repo: a/b', whole)).specHash;
+    expect((await model('repo: a/b, gpu_memory_utilization: 0.5', whole)).specHash).not.toBe(base);
   });
 
   it('does not depend on the order in which variables are written', async () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { curlLine, urlOf } from './banner.ts';
+import { UnknownDevices } from '../gateway.ts';
 import { StateDirHeld } from '../platform/state-dir.ts';
 import { CliBench } from '../../test/support/cli-bench.ts';
 import type { CliBenchOptions } from '../../test/support/cli-bench.ts';
@@ -164,6 +165,14 @@ describe('serve', () => {
     bench.gateway.opening = () => Promise.reject(new StateDirHeld('./data', 4_711));
     expect(await bench.run('serve')).toBe(3);
     expect(bench.err.text).toContain('4711');
+  });
+
+  it('ends with 2 when the configuration names a GPU that the machine has not got', async () => {
+    const bench = await benchOf();
+    bench.gateway.starting = () => Promise.reject(new UnknownDevices('This machine has no such GPU: GPU-x.'));
+    expect(await bench.run('serve')).toBe(2);
+    expect(bench.err.text).toContain('GPU-x');
+    expect(bench.gateway.calls).toEqual(['start', 'close']);
   });
 
   it('ends its engines and answers 70 when a bug reaches the top', async () => {

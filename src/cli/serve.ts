@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import { effectiveConfig } from '../config/effective.ts';
 import { loadConfig } from '../config/load.ts';
 import { renderProblem } from '../config/problems.ts';
+import { UnknownDevices } from '../gateway.ts';
 import { StateDirHeld } from '../platform/state-dir.ts';
 import { SECOND } from '../units.ts';
 import type { Milliseconds } from '../units.ts';
@@ -85,6 +86,7 @@ async function open(world: World, config: Config): Promise<ServedGateway> {
 
 /** What the surroundings refuse is told in a sentence; anything else is a bug and passes. */
 function explained(error: unknown, { server }: Config): unknown {
+  if (error instanceof UnknownDevices) return new CliError(error.message, { exitCode: EXIT.usage });
   if (error instanceof StateDirHeld) return new CliError(error.message, { exitCode: EXIT.occupied });
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error;
   // Node's own name for a call that was wrong, which is our fault.

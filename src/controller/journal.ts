@@ -8,8 +8,11 @@ const KEPT = 1_000;
 
 /** Decisions that answer to something gone wrong: warnings in the log. */
 const TROUBLE: ReadonlySet<string> = new Set([
+  'device.overrun',
+  'device.silent',
   'model.backing_off',
   'model.no_capacity',
+  'model.prepare_failed',
   'replica.crashed',
   'replica.not_adopted',
   'replica.stalled',
