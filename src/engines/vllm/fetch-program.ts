@@ -79,6 +79,23 @@ def weights(names):
     return safe
 
 
+def repo_folder():
+    return os.path.join(folder or constants.HF_HUB_CACHE, "models--" + repo.replace("/", "--"))
+
+
+def in_cache():
+    name = revision or "main"
+    try:
+        with open(os.path.join(repo_folder(), "refs", name), encoding="utf-8") as file:
+            name = file.read().strip()
+    except OSError:
+        pass
+    try:
+        return len(os.listdir(os.path.join(repo_folder(), "snapshots", name))) > 0
+    except OSError:
+        return False
+
+
 def held(root):
     total = 0
     for path, _, names in os.walk(root):
@@ -111,7 +128,7 @@ def main():
     chosen = set(weights(list(sizes)))
     chosen |= {name for name in sizes if name.endswith(SMALL) and not JUNK.search(name)}
     cache = folder or constants.HF_HUB_CACHE
-    root = os.path.join(cache, "models--" + repo.replace("/", "--"))
+    root = repo_folder()
     snapshot = os.path.join(root, "snapshots", place["revision"] or "")
     missing = [name for name in chosen if not os.path.exists(os.path.join(snapshot, name))]
     total = sum(sizes[name] for name in chosen)
@@ -148,9 +165,7 @@ try:
     main()
 except Exception as error:
     if unreachable(error):
-        try:
-            snapshot_download(repo, local_files_only=True, **place)
-        except Exception:
+        if not in_cache():
             fail("%s: the hub cannot be reached and the cache has nothing of %s" % (type(error).__name__, repo))
         leave("the hub cannot be reached (%s); the engine uses what the cache has" % type(error).__name__)
     fail("%s: %s" % (type(error).__name__, error))

@@ -142,6 +142,7 @@ describe.skipIf(!python)('the program that fetches', () => {
     readonly files?: Readonly<Record<string, number>>;
     readonly index?: readonly string[];
     readonly fault?: string;
+    /** The cache holds a revision of it. */
     readonly cached?: boolean;
   }
 
@@ -152,6 +153,13 @@ describe.skipIf(!python)('the program that fetches', () => {
     const [command = '', ...args] = fetchOf({ ...more }, [], IMAGE)?.argv ?? [];
     const record = join(folder, 'fetched.json');
     writeFileSync(record, '[]');
+    const cache = mkdtempSync(join(folder, 'cache-'));
+    if (hub.cached === true) {
+      const root = join(cache, 'models--meta-llama--Llama-3.1-8B-Instruct');
+      for (const inside of ['refs', 'snapshots/abc']) mkdirSync(join(root, inside), { recursive: true });
+      writeFileSync(join(root, 'refs/main'), 'abc\n');
+      writeFileSync(join(root, 'snapshots/abc/config.json'), '{}');
+    }
     const child = spawn(command, args, {
       cwd: folder,
       env: {
@@ -159,7 +167,7 @@ describe.skipIf(!python)('the program that fetches', () => {
         PYTHONPATH: join(folder, 'modules'),
         HUB: JSON.stringify({ files: {}, index: [], ...hub }),
         RECORD: record,
-        HF_HUB_CACHE: mkdtempSync(join(folder, 'cache-')),
+        HF_HUB_CACHE: cache,
       },
     });
     let text = '';
@@ -311,11 +319,7 @@ def hf_hub_download(repo, name, revision=None, cache_dir=None):
     return path
 
 
-def snapshot_download(repo, revision=None, cache_dir=None, allow_patterns=None, local_files_only=False):
-    if local_files_only:
-        if not hub.get("cached"):
-            raise FileNotFoundError(repo)
-        return "there"
+def snapshot_download(repo, revision=None, cache_dir=None, allow_patterns=None):
     names = [name for name in hub["files"] if any(fnmatch.fnmatch(name, one) for one in allow_patterns)]
     with open(os.environ["RECORD"], "w") as file:
         json.dump(names, file)
