@@ -5,8 +5,9 @@ import { formatSize, MIB, SECOND, type Bytes, type Milliseconds } from '../units
 import type { DeviceMonitor, Look } from './device-monitor.ts';
 
 const LOOK_EVERY: Milliseconds = 250;
-/** Release takes a moment, seconds with many processes; a minute is a fault. */
-export const RELEASE_LIMIT: Milliseconds = 60 * SECOND;
+/** `stop_timeout` counts to verified gone, but drivers have their own pace, and a minute is a fault in any case. */
+const SHORTEST_WAIT: Milliseconds = 5 * SECOND;
+const LONGEST_WAIT: Milliseconds = 60 * SECOND;
 /** Readings are in MiB, and a driver keeps a little for itself. */
 const TOLERANCE: Bytes = 256 * MIB;
 
@@ -45,6 +46,11 @@ export function leaving({ state, monitor }: ReleaseContext, replica: Replica): L
     foreignBefore.set(id, foreignBytes);
   }
   return { replica, pids: monitor.pidsOf(replica.id), unnamedBefore, foreignBefore };
+}
+
+/** How long the memory of a replica may take to come back after its processes are gone. */
+export function releaseLimit(stopTimeout: Milliseconds): Milliseconds {
+  return Math.min(LONGEST_WAIT, Math.max(SHORTEST_WAIT, stopTimeout));
 }
 
 /** Rejects with NotReleased when it is not seen within `limit`; 0 = one look. */

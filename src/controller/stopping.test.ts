@@ -57,7 +57,7 @@ describe.each([
     const { fleet, probe } = bench;
     unload(bench);
     hold(probe, named, 5, false);
-    await pass(fleet, 62 * SECOND);
+    await pass(fleet, 32 * SECOND);
     expect(phase(bench)).toBe('zombie');
     expect(deviceOf(fleet)?.quarantine).toMatch(/5(\.0)? ?GiB of gpu-0 that it held are not seen to be free/);
     const sink = new RecordingSink();

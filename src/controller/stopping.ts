@@ -8,7 +8,7 @@ import type { Logger } from '../telemetry/telemetry.ts';
 import { MINUTE, SECOND, type Milliseconds } from '../units.ts';
 import type { DeviceMonitor } from './device-monitor.ts';
 import type { UpstreamPools } from './gate.ts';
-import { leaving, NotReleased, RELEASE_LIMIT, untilReleased, type Leaving } from './release.ts';
+import { leaving, NotReleased, releaseLimit, untilReleased, type Leaving } from './release.ts';
 
 /** How often a replica that could not be verified gone is tried again. */
 const STUCK_RETRY: Milliseconds = 10 * SECOND;
@@ -52,7 +52,7 @@ export async function stopReplica(context: StopContext, effect: Stop): Promise<b
       });
       pools.destroy(replica.id);
       if (gone && effect.reason !== 'shutdown')
-        await untilReleased(context, gone, stuckSince === null ? RELEASE_LIMIT : 0);
+        await untilReleased(context, gone, stuckSince === null ? releaseLimit(effect.timeout) : 0);
       return true;
     } catch (error) {
       failure = error;
