@@ -36,7 +36,8 @@ export class Commands implements FleetControl {
       const found = this.#controller.state.models.get(model);
       if (!found) return { ok: false, error: notFound(model) };
       if (this.#controller.modelState(model) === 'ready') return { ok: true, state: 'ready' };
-      if (found.current !== null || found.unplacedSince !== null || this.#controller.state.adopting) return null;
+      const underWay = found.current !== null || found.preparation !== null || found.unplacedSince !== null;
+      if (underWay || this.#controller.state.adopting) return null;
       if (found.lastFailure && found.lastFailure.at !== seen) {
         const { cause, message } = found.lastFailure;
         return {

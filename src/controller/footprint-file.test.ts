@@ -139,6 +139,17 @@ describe('the footprints of the original', () => {
     broken: { per_gpu_mib: 'many' },
   };
 
+  it('may lie where ours would, as the example of the original has it [item 129]', async () => {
+    const { platform, warnings, open } = bench();
+    await platform.files.writeAtomic(PATH, JSON.stringify({ plain: 12_000 }));
+    const file = open(PATH);
+    expect((await file.load()).map(({ model }) => model)).toEqual(['plain']);
+    expect(warnings).toEqual([]);
+    file.learned(learned('a'));
+    await file.written;
+    expect((await open(PATH).load()).map(({ model }) => model)).toEqual(['plain', 'a']);
+  });
+
   it('are shown, and never match anything [item 129]', async () => {
     const { platform, open } = bench();
     await platform.files.writeAtomic('/app/data/memory_footprints.json', JSON.stringify(LEGACY));

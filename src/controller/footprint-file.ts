@@ -42,7 +42,7 @@ export class FootprintFile {
   /** What earlier runs learned; of the original's file once, when there is no own one yet. Never rejects. */
   async load(): Promise<readonly Footprint[]> {
     const own = await this.#read(this.#path);
-    const found = own === undefined ? await this.#legacy() : await this.#parse(own);
+    const found = own === undefined || this.#isLegacy(own) ? await this.#legacy() : await this.#parse(own);
     for (const footprint of found) this.#kept.set(keyOf(footprint), footprint);
     return [...this.#kept.values()];
   }
@@ -129,6 +129,13 @@ export class FootprintFile {
     } catch (error) {
       log.warn({ err: error, path: this.#path }, told);
     }
+  }
+
+  /** The original was told to keep its own under the very same name; what is learned next is written over it. */
+  #isLegacy(text: string): boolean {
+    if (this.#options.legacyPath !== this.#path) return false;
+    const value = parseJson(text);
+    return isRecord(value) && !('version' in value);
   }
 
   /** Numbers of the original say nothing about this engine's settings: they are shown, and never planned with. */
