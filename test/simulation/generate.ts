@@ -96,7 +96,7 @@ function drawModels(random: Random, devices: readonly SimulatedDevice[]): Simula
       truth: drawTruth(random),
       measured: random.pick(['never', 'bytes', 'bytes', 'cache']),
       size: drawFiles(random, smallest * share * Math.max(1, deviceCount)),
-      prepareMs: random.chance(0.3) ? 0 : random.int(1, 60) * 1_000,
+      prepareMs: random.chance(0.3) ? 0 : random.int(1, 50) * 1_000,
     };
   });
 }

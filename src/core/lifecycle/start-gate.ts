@@ -10,9 +10,14 @@
 import type { Milliseconds } from '../../units.ts';
 import type { Device, FleetState, GateRequest, Replica } from '../state.ts';
 
+/** Its start changes memory still. */
+function isFilling(replica: Replica): boolean {
+  return replica.phase === 'starting' && replica.milestone !== 'profiled';
+}
+
 /** Its engine may measure free memory still. One from an earlier run is taken to be past that. */
 export function isMeasuring(replica: Replica): boolean {
-  return replica.phase === 'starting' && !replica.adopted && replica.milestone !== 'profiled';
+  return isFilling(replica) && !replica.adopted;
 }
 
 function* devicesOf(state: FleetState, replica: Replica): Generator<Device> {
@@ -22,40 +27,42 @@ function* devicesOf(state: FleetState, replica: Replica): Generator<Device> {
   }
 }
 
+/** Those whose memory may be on one of its devices. */
 export function* neighbours(state: FleetState, replica: Replica): Generator<Replica> {
   for (const other of state.replicas.values()) {
-    if (other === replica) continue;
-    for (const id of other.reservations.keys()) {
-      if (!replica.reservations.has(id)) continue;
-      yield other;
-      break;
-    }
+    if (other !== replica && (shareADevice(other, replica) || mayShareUnseen(state, other, replica))) yield other;
   }
+}
+
+function shareADevice(one: Replica, other: Replica): boolean {
+  for (const id of one.reservations.keys()) if (other.reservations.has(id)) return true;
+  return false;
+}
+
+/** A device that cannot be read stands for any of the others. */
+function mayShareUnseen(state: FleetState, one: Replica, other: Replica): boolean {
+  if (one.reservations.size === 0 || other.reservations.size === 0) return false;
+  const isUnseen = ({ unmeasured }: Device): boolean => unmeasured;
+  return [...devicesOf(state, one)].some(isUnseen) || [...devicesOf(state, other)].some(isUnseen);
 }
 
 export function gateIsFree(state: FleetState, replica: Replica, operation: GateRequest['operation']): boolean {
+  const isInTheWay = (other: Replica): boolean => operation === 'start' || !letsStopsPass(state, other);
   for (const { gateHolder } of devicesOf(state, replica)) {
     if (gateHolder === null || gateHolder === replica.id) continue;
-    if (operation === 'start' || !letsStopsPass(state, gateHolder)) return false;
+    const holder = state.replicas.get(gateHolder);
+    if (!holder || isInTheWay(holder)) return false;
   }
-  return operation === 'stop' || !somethingMovesUnseen(state, replica);
+  for (const other of neighbours(state, replica)) {
+    if (shareADevice(other, replica)) continue;
+    if ((isFilling(other) || other.phase === 'stopping') && isInTheWay(other)) return false;
+  }
+  return true;
 }
 
-function letsStopsPass(state: FleetState, holderId: string): boolean {
-  const holder = state.replicas.get(holderId);
-  if (holder?.phase !== 'starting' || holder.milestone !== null || holder.adopted) return false;
+function letsStopsPass(state: FleetState, holder: Replica): boolean {
+  if (holder.phase !== 'starting' || holder.milestone !== null || holder.adopted) return false;
   return state.models.get(holder.model)?.disturbed === 0;
-}
-
-/** A device that cannot be read stands for any of the others: who loads or leaves there may do so on one of these. */
-function somethingMovesUnseen(state: FleetState, replica: Replica): boolean {
-  for (const device of state.devices.values()) {
-    if (!device.unmeasured || replica.reservations.has(device.id)) continue;
-    for (const other of state.replicas.values()) {
-      if (other.reservations.has(device.id) && (other.phase === 'starting' || other.phase === 'stopping')) return true;
-    }
-  }
-  return false;
 }
 
 export function takeGate(state: FleetState, replica: Replica, now: Milliseconds): void {
@@ -79,8 +86,8 @@ function hold(device: Device, replicaId: string, now: Milliseconds): void {
 export function releaseGate(state: FleetState, replica: Replica, now: Milliseconds): void {
   for (const device of devicesOf(state, replica)) {
     if (device.gateHolder !== replica.id) continue;
-    const passed = [...neighbours(state, replica)].find(
-      (other) => isMeasuring(other) && other.reservations.has(device.id),
+    const passed = [...state.replicas.values()].find(
+      (other) => other !== replica && isFilling(other) && other.reservations.has(device.id),
     );
     device.gateHolder = passed?.id ?? null;
     device.gateSince = passed ? now : null;
