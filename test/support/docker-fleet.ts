@@ -2,7 +2,7 @@
  * A machine of pretended GPUs under a real Docker daemon: engines in containers claim memory of devices in a shared file,
  * and each start takes the next fault of a list.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -17,7 +17,7 @@ const MIB_PER_GIB = 1_024;
 const FAULTY_VLLM = `#!/usr/local/bin/node
 const { readdirSync, readFileSync, renameSync } = require('node:fs');
 for (const name of readdirSync('/machine/faults').sort()) {
-  const taken = \`/machine/taken/\${name}-\${process.env.FAKE_VLLM_LABEL}\`;
+  const taken = \`/machine/taken/\${name}-\${process.env.PRETENDED_MODEL}\`;
   try {
     renameSync(\`/machine/faults/\${name}\`, taken);
   } catch {
@@ -37,12 +37,14 @@ export interface DockerFleet extends AsyncDisposable {
   readonly image: string;
   /** For the environment of the gateway. */
   readonly env: Readonly<Record<string, string>>;
-  /** Of every model: \`volumes\` and the knob of the shared file. */
+  /** Of every model: its volume, and the knob of the shared file. */
   readonly volume: string;
   readonly knobs: Readonly<Record<string, string>>;
   readonly uuids: readonly string[];
-  /** MiB claimed on each device, by those who have ended too as long as it counts. */
+  /** MiB claimed on each device: by those who have ended too, until the driver has noticed. */
   used(): readonly number[];
+  /** Lets the driver notice who has ended, as every run of nvidia-smi does. */
+  notice(): void;
   /** Faults of the next starts, one each; an empty one is none. */
   plan(faults: readonly string[]): void;
   /** Faults that were taken, by model, oldest first. */
@@ -83,6 +85,9 @@ export async function startDockerFleet(name: string, gib: readonly number[]): Pr
         readonly claims: Readonly<Record<string, { readonly mib: Readonly<Record<string, number>> }>>;
       };
       return uuids.map((uuid) => Object.values(claims).reduce((sum, { mib }) => sum + (mib[uuid] ?? 0), 0));
+    },
+    notice() {
+      spawnSync(process.execPath, [fakeVllmPath('nvidia-smi.js'), '-L'], { env: { FAKE_VLLM_VRAM_FILE: file } });
     },
     plan(faults) {
       for (const fault of faults) {
