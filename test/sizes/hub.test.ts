@@ -8,7 +8,7 @@ import {
 } from '../../src/engines/model-files/model-files.ts';
 import { createHttpClient } from '../../src/platform/http.ts';
 import { systemClock } from '../../src/platform/clock.ts';
-import { HOUR } from '../../src/units.ts';
+import { HOUR, MINUTE } from '../../src/units.ts';
 import { HubStub } from '../support/hub-stub.ts';
 import { createTestPlatform, ScriptedHttp, type TestPlatform } from '../support/test-platform.ts';
 
@@ -237,6 +237,25 @@ describe('a hub that does not help', () => {
     expect((await reasonOf(files)).reason).toContain('not encrypted');
     expect(scripted.asked.every((url) => url.startsWith('https:'))).toBe(true);
     expect((await reasonOf(modelFiles({ hub: 'no address' }))).reason).toContain('HF_ENDPOINT');
+  });
+
+  it('is given up after two minutes, or when nobody wants the answer any more [item 124]', async () => {
+    const scripted = new ScriptedHttp();
+    scripted.answer = async (_url, { signal }) =>
+      new Promise((_resolve, reject) => {
+        const end = (): void => reject(new Error('aborted'));
+        if (signal?.aborted === true) end();
+        signal?.addEventListener('abort', end, { once: true });
+      });
+    const files = modelFiles({ platform: { ...memory, http: scripted } });
+    const size = files.size(REPO, HINTS);
+    await memory.clock.advanceAsync(2 * MINUTE);
+    expect(await size).toMatchObject({ kind: 'unknown', passing: true });
+
+    const leaving = new AbortController();
+    const unwanted = files.size(REPO, HINTS, leaving.signal);
+    leaving.abort(new Error('nobody wants it'));
+    expect(await unwanted).toMatchObject({ kind: 'unknown', passing: true });
   });
 
   it('answers with something else than was asked for', async () => {

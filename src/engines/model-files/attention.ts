@@ -67,7 +67,7 @@ function sharedSizes(fields: JsonObject, modelType: string, heads: number, headS
 /** As many as query heads where nothing says otherwise: the most there can be. */
 function kvHeadsOf(fields: JsonObject, modelType: string, heads: number): number {
   // The head count of the file means something only in the newer of two architectures of this class.
-  if (modelType === 'falcon' || /^RefinedWeb/.test(modelType)) {
+  if (modelType === 'falcon' || modelType.startsWith('RefinedWeb')) {
     if (flagAt(fields, 'new_decoder_architecture') !== true) return flagAt(fields, 'multi_query') === false ? heads : 1;
   } else if (flagAt(fields, 'multi_query') === true) {
     return 1;

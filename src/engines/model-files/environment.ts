@@ -21,7 +21,7 @@ export function modelFilesOptions(platform: Platform, places: ModelFilesPlaces):
     if (!path.startsWith('~/')) return path;
     return home === null ? null : `${home}/${path.slice(2)}`;
   };
-  const base = value('HF_HOME') ?? `${value('XDG_CACHE_HOME') ?? '~/.cache'}/huggingface`;
+  const base = withoutSlash(value('HF_HOME') ?? `${value('XDG_CACHE_HOME') ?? '~/.cache'}/huggingface`);
   const cache = value('HF_HUB_CACHE') ?? value('HUGGINGFACE_HUB_CACHE') ?? `${base}/hub`;
   const folders = [cache, ...(places.cacheDir === null ? [] : [`${places.cacheDir}/hub`, places.cacheDir])];
   return {

@@ -88,7 +88,7 @@ export function chooseGguf<File extends { readonly name: string }>(
       ? stem === stemOf(file)
       : quant === null || quantOfFile(`${stem}.gguf`)?.toLowerCase() === quant.toLowerCase(),
   );
-  const asked = file ?? (quant === null ? 'a GGUF model' : quant);
+  const asked = file ?? quant ?? 'GGUF model';
   if (wanted.length === 0)
     return none(`${repo} has no ${asked}${offered.length > 0 ? `: it has ${list(offered)}` : ''}`);
   const [only] = wanted;

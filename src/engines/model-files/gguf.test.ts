@@ -85,7 +85,7 @@ describe('the files of a quantisation', () => {
   it('are never a projector for images [item 131]', () => {
     expect(choose('org/name:F16')).toContain('has no F16');
     expect(choose('org/name-GGUF', [{ name: 'mmproj-F16.gguf' }, { name: 'x-Q4_0.gguf' }])).toBe('x-Q4_0.gguf');
-    expect(choose('org/name-GGUF', [{ name: 'mmproj-F16.gguf' }])).toBe('org/name-GGUF has no a GGUF model');
+    expect(choose('org/name-GGUF', [{ name: 'mmproj-F16.gguf' }])).toBe('org/name-GGUF has no GGUF model');
   });
 
   it('are not guessed: the message names what there is [item 131]', () => {

@@ -18,7 +18,7 @@ export type HubAnswer =
   | { readonly kind: 'failed'; readonly reason: string; readonly passing: boolean; readonly status: number | null };
 
 export interface HubQuestion {
-  /** Below the origin, with the leading slash; or a whole address. */
+  /** Below the origin, with the leading slash. */
   readonly path: string;
   /** What is asked for, for people: `org/name`. */
   readonly repo: string;
@@ -40,23 +40,46 @@ const TIMEOUT: Milliseconds = 15 * SECOND;
 const RETRY_AFTER: Milliseconds = SECOND / 2;
 const MAX_REDIRECTS = 5;
 const DEFAULT_MAX_BYTES: Bytes = 16 * MIB;
-/** A gateway or a connection that broke: once more is worth it. */
 const ONCE_MORE = new Set([502, 503, 504]);
-const BROKEN = new Set(['ECONNRESET', 'EPIPE']);
 
-export function createHub({ platform, origin, token }: HubOptions): Hub {
-  const home = parseUrl(origin);
-  const host = home?.host ?? origin;
+export function createHub(options: HubOptions): Hub {
+  return new AskedHub(options);
+}
 
-  async function attempt(question: HubQuestion): Promise<HubAnswer> {
-    let url = parseUrl(question.path.startsWith('/') ? `${origin}${question.path}` : question.path);
-    if (home === null || url === null) return failed(`${host} is no address of a hub: check HF_ENDPOINT`, false, null);
+class AskedHub implements Hub {
+  readonly host: string;
+  readonly #options: HubOptions;
+  readonly #home: URL | null;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    this.#home = parseUrl(options.origin);
+    this.host = this.#home?.host ?? options.origin;
+  }
+
+  async ask(question: HubQuestion): Promise<HubAnswer> {
+    const first = await this.#attempt(question);
+    if (first.kind === 'answered' || !mayHelpAgain(first) || question.signal?.aborted === true) return first;
+    await this.#options.platform.clock.sleep(RETRY_AFTER);
+    return this.#attempt(question);
+  }
+
+  async #attempt(question: HubQuestion): Promise<HubAnswer> {
+    const { host } = this;
+    let url = parseUrl(`${this.#options.origin}${question.path}`);
+    if (this.#home === null || url === null) {
+      return failed(`${host} is no address of a hub: check HF_ENDPOINT`, false, null);
+    }
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
-      const answer = await get(url, question);
-      if (answer instanceof Error) return unreachable(answer);
+      const answer = await this.#get(url, question);
+      if (answer instanceof Error) {
+        // Only the code: a message may hold the whole address.
+        const reason = `the hub ${host} cannot be reached (${codeOf(answer)}): check the network, the proxy or HF_ENDPOINT`;
+        return failed(reason, true, null);
+      }
       if (question.until?.(answer) === true) return { kind: 'answered', answer };
       const next = redirectOf(answer, url);
-      if (next === null) return judge(answer, question.repo, url);
+      if (next === null) return this.#judge(answer, question.repo, url);
       if (url.protocol === 'https:' && next.protocol !== 'https:') {
         return failed(`the hub ${host} sends to an address that is not encrypted`, true, answer.status);
       }
@@ -65,23 +88,24 @@ export function createHub({ platform, origin, token }: HubOptions): Hub {
     return failed(`the hub ${host} sends in circles`, true, null);
   }
 
-  async function get(url: URL, question: HubQuestion): Promise<HttpAnswer | Error> {
-    const binary = question.firstBytes !== undefined;
-    const isHome = home !== null && url.origin === home.origin;
+  async #get(url: URL, question: HubQuestion): Promise<HttpAnswer | Error> {
+    const { platform, token } = this.#options;
+    const { firstBytes, signal } = question;
+    const authorization = token !== null && url.origin === this.#home?.origin ? `Bearer ${token}` : null;
     try {
       return await platform.http.get(url.href, {
         timeout: TIMEOUT,
         outside: true,
         method: question.method ?? 'GET',
-        binary,
-        maxBytes: question.firstBytes ?? question.maxBytes ?? DEFAULT_MAX_BYTES,
-        ...(question.signal === undefined ? {} : { signal: question.signal }),
+        binary: firstBytes !== undefined,
+        maxBytes: firstBytes ?? question.maxBytes ?? DEFAULT_MAX_BYTES,
+        ...(signal === undefined ? {} : { signal }),
         headers: {
           'user-agent': 'vllm-gateway',
           // Sizes are those of the files, not of a compressed answer.
           'accept-encoding': 'identity',
-          ...(question.firstBytes === undefined ? {} : { range: `bytes=0-${question.firstBytes - 1}` }),
-          ...(isHome && token !== null ? { authorization: `Bearer ${token}` } : {}),
+          ...(firstBytes === undefined ? {} : { range: `bytes=0-${firstBytes - 1}` }),
+          ...(authorization === null ? {} : { authorization }),
         },
       });
     } catch (error) {
@@ -89,60 +113,39 @@ export function createHub({ platform, origin, token }: HubOptions): Hub {
     }
   }
 
-  function unreachable(error: Error): HubAnswer {
-    // Only the code: a message may hold the whole address.
-    const code = codeOf(error);
-    return failed(
-      `the hub ${host} cannot be reached (${code}): check the network, the proxy or HF_ENDPOINT`,
-      true,
-      null,
-    );
-  }
-
-  function judge(answer: HttpAnswer, repo: string, url: URL): HubAnswer {
-    if (answer.status >= 200 && answer.status < 300) return { kind: 'answered', answer };
-    const fail = (reason: string, passing: boolean): HubAnswer => failed(reason, passing, answer.status);
-    switch (answer.status) {
-      case 401:
-        return token === null
-          ? fail(
-              `the hub ${host} shows ${repo} only with a token, or has no such model: set HF_TOKEN to one that may read it, or check repo`,
-              true,
-            )
-          : fail(`the hub ${host} does not take the token for ${repo}: check HF_TOKEN, and repo`, true);
-      case 403:
-        return fail(
-          `the hub ${host} does not let this token read ${repo}: accept its licence there, or take the token of an account that may`,
-          true,
-        );
-      case 404:
-        return fail(
-          `the hub ${host} has no model ${repo}${token === null ? ' that it shows without a token' : ''}: check repo`,
-          false,
-        );
-      case 429:
-        return fail(
-          `the hub ${host} wants fewer requests (429)${token === null ? '; a token (HF_TOKEN) may have more' : ''}`,
-          true,
-        );
+  #judge(answer: HttpAnswer, repo: string, url: URL): HubAnswer {
+    const { status } = answer;
+    if (status >= 200 && status < 300) return { kind: 'answered', answer };
+    const { host } = this;
+    const hasToken = this.#options.token !== null;
+    switch (status) {
+      case 401: {
+        const help = hasToken
+          ? `does not take the token for ${repo}: check HF_TOKEN, and repo`
+          : `shows ${repo} only with a token, or has no such model: set HF_TOKEN to one that may read it, or check repo`;
+        return failed(`the hub ${host} ${help}`, true, status);
+      }
+      case 403: {
+        const help = 'accept its licence there, or take the token of an account that may';
+        return failed(`the hub ${host} does not let this token read ${repo}: ${help}`, true, status);
+      }
+      case 404: {
+        const shown = hasToken ? '' : ' that it shows without a token';
+        return failed(`the hub ${host} has no model ${repo}${shown}: check repo`, false, status);
+      }
+      case 429: {
+        const help = hasToken ? '' : '; with a token (HF_TOKEN) it may allow more';
+        return failed(`the hub ${host} wants fewer requests (429)${help}`, true, status);
+      }
       default:
-        return fail(`${url.host} answered ${answer.status} for ${repo}`, answer.status >= 500 || answer.status === 408);
+        return failed(`${url.host} answered ${status} for ${repo}`, status >= 500 || status === 408, status);
     }
   }
+}
 
-  return {
-    host,
-    async ask(question) {
-      const first = await attempt(question);
-      const again =
-        first.kind === 'failed' &&
-        question.signal?.aborted !== true &&
-        (first.status === null ? [...BROKEN].some((code) => first.reason.includes(code)) : ONCE_MORE.has(first.status));
-      if (!again) return first;
-      await platform.clock.sleep(RETRY_AFTER);
-      return attempt(question);
-    },
-  };
+/** A gateway in between, or a connection, that broke. */
+function mayHelpAgain({ status, reason }: HubAnswer & { readonly kind: 'failed' }): boolean {
+  return status === null ? /\((?:ECONNRESET|EPIPE)\)/.test(reason) : ONCE_MORE.has(status);
 }
 
 function failed(reason: string, passing: boolean, status: number | null): HubAnswer {

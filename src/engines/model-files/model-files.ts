@@ -75,10 +75,10 @@ class LookedUpFiles implements ModelFiles {
     const revision = hints.revision ?? 'main';
     if (!isRevision(revision)) return unknown(`${revision} is no revision of a repository`, false);
     const gguf = ggufOf(repo);
-    if (gguf !== null) return this.#sizeOfGguf(repo, gguf, hints, { repo: gguf.repo, revision, signal: ended });
-    if (isPath(repo)) return this.#sizeOfFolder(repo, hints);
+    if (gguf !== null) return await this.#sizeOfGguf(repo, gguf, hints, { repo: gguf.repo, revision, signal: ended });
+    if (isPath(repo)) return await this.#sizeOfFolder(repo, hints);
     if (!isHubName(repo)) return unknown(`${repo} is neither a path nor a name of the hub`, false);
-    return this.#sizeOfRepo({ repo, revision, signal: ended }, hints);
+    return await this.#sizeOfRepo({ repo, revision, signal: ended }, hints);
   }
 
   async isCached(repo: string, revision?: string | null): Promise<boolean> {
