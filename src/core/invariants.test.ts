@@ -12,11 +12,15 @@ function busyFleet(): FleetState {
     models: [
       simulatedModel('busy', { maxConcurrent: 2, memory: 15 * GIB, deviceIds: ['gpu-0'] }),
       simulatedModel('waiting', { memory: 15 * GIB, deviceIds: ['gpu-0'] }),
-      simulatedModel('starting', { deviceIds: ['gpu-1'] }, { loadMs: 500_000 }),
+      simulatedModel('starting', { memory: 10 * GIB, deviceIds: ['gpu-1'] }, { loadMs: 500_000 }),
+      simulatedModel('reserved', { memory: 5 * GIB, deviceIds: ['gpu-1'] }),
+      simulatedModel('fetching', { memory: GIB, needsPreparation: true }, { prepareMs: 500_000 }),
     ],
   });
   story.ask('busy', 5, { workMs: 900_000 });
   story.ask('starting', 2, { patience: 400_000 });
+  story.ask('reserved');
+  story.ask('fetching');
   story.untilReady('busy');
   story.ask('waiting', 2);
   return story.state;
@@ -100,6 +104,50 @@ const BREAKS: readonly [string, string, (state: FleetState) => void][] = [
       const device = state.devices.get('gpu-0');
       if (device) device.gateHolder = 'ghost';
     },
+  ],
+  [
+    'I-41',
+    'a peak below what stays',
+    (state) => {
+      const replica = replicaOf(state, 'starting');
+      replica.reservations = new Map([['gpu-1', 11 * GIB]]);
+    },
+  ],
+  [
+    'I-43',
+    'a gate that is held since nobody knows when',
+    (state) => {
+      const device = state.devices.get('gpu-1');
+      if (device) device.gateSince = null;
+    },
+  ],
+  [
+    'I-48',
+    'a start that is to begin where nothing can be read',
+    (state) => {
+      const device = state.devices.get('gpu-1');
+      if (device) device.silent = 'nobody answers';
+    },
+  ],
+  ['I-76', 'a download that may last for ever', (state) => state.deadlines.delete('prepare:fetching')],
+  ['I-76', 'a download that may hang for ever', (state) => state.deadlines.delete('prepstall:fetching')],
+  [
+    'clock',
+    'a queue clock that runs while files are fetched',
+    (state) => void (model(state, 'fetching').queueClock.runningSince = 0),
+  ],
+  [
+    'device',
+    'a device that is neither configured nor in use',
+    (state) => {
+      const device = state.devices.get('gpu-1');
+      if (device) state.devices.set('gone', { ...device, id: 'gone', gateHolder: null, gateSince: null });
+    },
+  ],
+  [
+    'prepare',
+    'files that are fetched for one that has them',
+    (state) => void (model(state, 'fetching').prepared = true),
   ],
   [
     'I-76',

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import { snapshot } from '../../src/core/snapshot.ts';
+import { GIB } from '../../src/units.ts';
+import { simulatedDevice, simulatedModel } from './scenario.ts';
+import { Story } from './story.ts';
+
+const devices = [simulatedDevice('gpu-0', 48)];
+const small = (name: string, over: Parameters<typeof simulatedModel>[2] = {}) =>
+  simulatedModel(name, { memory: 8 * GIB }, { loadMs: 20_000, ...over });
+const gate = (story: Story) => snapshot(story.state, story.now).devices.get('gpu-0');
+const milestone = (story: Story, model: string) => story.current(model)?.milestone;
+
+function ready(story: Story, ...models: string[]): void {
+  for (const model of models) story.ask(model);
+  for (const model of models) story.untilReady(model);
+  story.run(5_000);
+}
+
+describe('the gate of a device', () => {
+  it('[items 83, 84] is held from launch until the engine has measured, and shows by whom and since when', () => {
+    const story = new Story({ devices, models: [small('a'), small('b')] });
+    story.ask('a');
+    story.ask('b');
+    expect(gate(story)).toMatchObject({ state: 'busy', gateHolder: story.current('a')?.id, gateSince: 0 });
+    expect(story.phase('b')).toBe('reserved');
+    story.until('a has measured', () => milestone(story, 'a') === 'profiled');
+    expect(story.phase('a')).toBe('starting');
+    expect(story.phase('b')).toBe('starting');
+    expect(gate(story)).toMatchObject({ gateHolder: story.current('b')?.id, gateSince: story.now });
+    story.untilAnswered(2);
+    expect(gate(story)).toMatchObject({ state: 'free', gateHolder: null, gateSince: null });
+  });
+
+  it('is held until ready by an engine that says nothing of its start', () => {
+    const story = new Story({ devices, models: [small('a', { milestones: false }), small('b')] });
+    story.ask('a');
+    story.ask('b');
+    story.until('a starts', () => story.phase('a') === 'starting');
+    story.until('b starts', () => story.phase('b') === 'starting');
+    expect(story.phase('a')).toBe('ready');
+  });
+
+  it('is passed by a stop while a start has not begun to load, and never by another start', () => {
+    const models = [small('old'), small('slow', { loadMs: 200_000 }), small('next')];
+    const story = new Story({ devices, models });
+    ready(story, 'old');
+    story.ask('slow');
+    const slow = story.current('slow');
+    story.act({ kind: 'unload', model: 'old' });
+    story.ask('next');
+    expect(story.stops('old')).toEqual(['unload']);
+    expect(gate(story)?.gateHolder).not.toBe(slow?.id);
+    story.until('old gone', () => story.state.replicas.size === 2, 20_000);
+    expect(gate(story)?.gateHolder).toBe(slow?.id);
+    expect(story.phase('next')).toBe('reserved');
+    story.until('slow has measured', () => milestone(story, 'slow') === 'profiled');
+    expect(story.current('slow')).toBe(slow);
+    expect(story.phase('next')).toBe('starting');
+  });
+
+  it('is not passed by a stop once the start has begun to load', () => {
+    const story = new Story({ devices, models: [small('old'), small('new')] });
+    ready(story, 'old');
+    story.ask('new');
+    story.until('new loads', () => milestone(story, 'new') === 'loading');
+    story.act({ kind: 'unload', model: 'old' });
+    story.run(1_000);
+    expect(story.stops('old')).toEqual([]);
+    story.until('new has measured', () => milestone(story, 'new') === 'profiled');
+    expect(story.stops('old')).toEqual(['unload']);
+  });
+});
+
+describe('a start whose neighbour moves while it measures', () => {
+  it('[item 127] is begun anew when a stop that passed it is not over when it begins to load, and is not passed again', () => {
+    const story = new Story({ devices, models: [small('old'), small('other'), small('new', { loadMs: 40_000 })] });
+    ready(story, 'old', 'other');
+    story.act({ kind: 'stop_fault', model: 'old', fault: 'slow', lastsMs: 20_000 });
+    story.ask('new');
+    const first = story.current('new')?.id;
+    story.act({ kind: 'unload', model: 'old' });
+    story.until('disturbed', () => story.decisions('replica.disturbed').length === 1);
+    expect(story.current('new')?.id).not.toBe(first);
+    story.until('again', () => story.phase('new') === 'starting');
+    story.act({ kind: 'unload', model: 'other' });
+    expect(story.stops('other')).toEqual([]);
+    story.untilAnswered(3);
+    expect(story.tally('new')).toEqual({ completed: 1 });
+    expect(story.state.models.get('new')?.backoff.failures).toBe(0);
+    expect(story.state.models.get('new')?.disturbed).toBe(0);
+  });
+
+  it('[item 127] is begun anew when the neighbour crashes', () => {
+    const story = new Story({ devices, models: [small('old'), small('new')] });
+    ready(story, 'old');
+    story.ask('new');
+    story.until('new loads', () => milestone(story, 'new') === 'loading');
+    story.act({ kind: 'crash', model: 'old' });
+    story.untilAnswered(2);
+    expect(story.decisions('replica.disturbed')).toHaveLength(1);
+    expect(story.starts('new')).toBe(2);
+    expect(story.tally('new')).toEqual({ completed: 1 });
+  });
+
+  it('goes on when it was told its KV cache in bytes, because then it measures nothing', () => {
+    const learned = simulatedModel(
+      'new',
+      { memory: null, sizing: null },
+      { measured: 'cache', truth: { steady: 0.3, peak: 0.3 } },
+    );
+    const story = new Story({ devices, models: [small('old'), learned] });
+    story.ask('new');
+    story.until('measured', () => story.decisions('replica.measured').length === 1);
+    story.act({ kind: 'unload', model: 'new' });
+    ready(story, 'old');
+    story.ask('new');
+    story.until('new loads', () => milestone(story, 'new') === 'loading');
+    expect(story.current('new')?.share.kvCacheBytes).toBeGreaterThan(0);
+    story.act({ kind: 'crash', model: 'old' });
+    story.untilAnswered(3);
+    expect(story.decisions('replica.disturbed')).toEqual([]);
+    expect(story.starts('new')).toBe(2);
+  });
+
+  it('lets no start begin beside one that died, before its memory is back', () => {
+    const story = new Story({ devices, models: [small('old'), small('new')] });
+    ready(story, 'old');
+    story.act({ kind: 'stop_fault', model: 'old', fault: 'late', lastsMs: 30_000 });
+    story.act({ kind: 'crash', model: 'old' });
+    story.until('seen', () => story.decisions('replica.crashed').length === 1);
+    story.ask('new');
+    story.run(20_000);
+    expect(story.phase('new')).toBe('reserved');
+    story.untilAnswered(2);
+  });
+});
