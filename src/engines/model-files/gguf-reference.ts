@@ -18,9 +18,6 @@ const QUANT_IN_FILE = new RegExp(`(?:^|[-._/])(${QUANT})(?:-\\d{5}-of-\\d{5})?\\
 const SHARD = /-(\d{5})-of-(\d{5})\.gguf$/i;
 const REPO = /^[\w.-]+\/[\w.-]+$/;
 
-/** The newest version whose engine reads GGUF itself; later ones need a plugin in their image. */
-const LAST_BUILT_IN = { major: 0, minor: 23 };
-
 /** Null = an ordinary model, whatever letters its name holds. */
 export function ggufOf(repo: string): GgufReference | null {
   if (/^https?:\/\//i.test(repo))
@@ -47,22 +44,6 @@ function fileReference(path: string): GgufReference {
 function isGgufUrl(text: string): boolean {
   const url = parseUrl(text);
   return url !== null && /\.gguf$/i.test(url.pathname);
-}
-
-/** Why an engine of this version cannot load it; null = it can, or it is no GGUF model. */
-export function ggufRefusal(
-  repo: string,
-  version: { readonly major: number; readonly minor: number } | null,
-): string | null {
-  if (version === null || ggufOf(repo) === null) return null;
-  const isNewer =
-    version.major > LAST_BUILT_IN.major ||
-    (version.major === LAST_BUILT_IN.major && version.minor > LAST_BUILT_IN.minor);
-  if (!isNewer) return null;
-  return (
-    `vLLM reads GGUF files itself up to version ${LAST_BUILT_IN.major}.${LAST_BUILT_IN.minor}; ` +
-    'this model needs such an image, or one with the package vllm-gguf-plugin'
-  );
 }
 
 export function quantOfFile(name: string): string | null {

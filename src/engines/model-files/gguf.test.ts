@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ggufBytes, type GgufPairs } from '../../../test/support/gguf-bytes.ts';
 import { configOfGguf, readGgufHeader } from './gguf-header.ts';
-import { baseNames, chooseGguf, ggufOf, ggufRefusal } from './gguf-reference.ts';
+import { baseNames, chooseGguf, ggufOf } from './gguf-reference.ts';
 import { readShape } from './shape.ts';
 
 describe('names of GGUF models', () => {
@@ -32,15 +32,6 @@ describe('names of GGUF models', () => {
     ]) {
       expect(ggufOf(name)).toBeNull();
     }
-  });
-
-  it('are refused with the reason where the engine reads no GGUF', () => {
-    const version = (minor: number) => ({ major: 0, minor });
-    expect(ggufRefusal('org/name:Q4_K_M', version(23))).toBeNull();
-    expect(ggufRefusal('org/name:Q4_K_M', version(24))).toContain('vllm-gguf-plugin');
-    expect(ggufRefusal('org/name:Q4_K_M', { major: 1, minor: 0 })).toContain('up to version 0.23');
-    expect(ggufRefusal('org/name:Q4_K_M', null)).toBeNull();
-    expect(ggufRefusal('org/name', version(32))).toBeNull();
   });
 
   it('lead to the repositories that may hold the tokenizer [item 132]', () => {
