@@ -35,7 +35,8 @@ export function isAlive({ State }: ContainerFacts): boolean {
  * `name` of the network wins, then the loopback port, then the address.
  */
 export function endpointOf(facts: ContainerFacts, port: number): Endpoint {
-  return { origin: originOf(facts, port), pathPrefix: '', pid: null, container: facts.Id };
+  // People know it by its name, and so does `docker logs`.
+  return { origin: originOf(facts, port), pathPrefix: '', pid: null, container: facts.Name.replace(/^\//, '') };
 }
 
 function originOf({ NetworkSettings, HostConfig }: ContainerFacts, port: number): string {

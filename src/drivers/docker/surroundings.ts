@@ -16,6 +16,12 @@ export interface Surroundings {
 
 type Reading = Pick<Platform, 'files' | 'env'>;
 
+/**
+ * The daemon mounts three files of each container from a folder named by its id. (On the host the mounts of all containers
+ * are listed too, but none at these places.)
+ */
+const OWN_FILES = /\/containers\/([0-9a-f]{64})\/\S+ \/etc\/(?:hostname|hosts|resolv\.conf) /;
+
 /** Networks of the daemon itself: they have no names. */
 const BUILT_IN: ReadonlySet<string> = new Set(['bridge', 'host', 'none', 'default']);
 
@@ -54,7 +60,7 @@ export class SurroundingsFinder {
   /** The gateway's own container; undefined on the host, and where another daemon runs it. */
   async #ownContainer(): Promise<ContainerFacts | undefined> {
     const mounts = (await this.#platform.files.readText('/proc/self/mountinfo').catch(() => undefined)) ?? '';
-    const named = /\/containers\/([0-9a-f]{64})\//.exec(mounts)?.[1];
+    const named = OWN_FILES.exec(mounts)?.[1];
     const inside = named !== undefined || (await this.#platform.files.stat('/.dockerenv')) !== undefined;
     if (!inside) return undefined;
     if (named !== undefined) {
