@@ -48,7 +48,7 @@ export class NvidiaSmiProbe implements Probe {
   async #read(): Promise<ProbeReading> {
     try {
       const query = gpuQuery(this.#withMig);
-      const [gpus, processes] = await Promise.all([this.#run(query), this.#run(PROCESS_QUERY)]);
+      const [gpus, processes] = await bothEnded(this.#run(query), this.#run(PROCESS_QUERY));
       if (!this.#withMig || !refusesMig(gpus)) return toReading(gpus, processes, this.#options.names, this.#withMig);
       this.#withMig = false;
       return toReading(await this.#run(gpuQuery(false)), processes, this.#options.names, false);
@@ -85,6 +85,12 @@ export class NvidiaSmiProbe implements Probe {
         : command.trim().split(/\s+/);
     return this.#words;
   }
+}
+
+/** As Promise.all, but also a failure waits for the other one: a read is over when nothing of it runs any more. */
+async function bothEnded<T>(one: Promise<T>, other: Promise<T>): Promise<[T, T]> {
+  await Promise.allSettled([one, other]);
+  return await Promise.all([one, other]);
 }
 
 /** Numbers and words as the parser knows them, whatever the language of the machine. */
