@@ -1,7 +1,6 @@
 /** The image: built by the real Dockerfile on a stand-in for its base, run by a real daemon. */
 import { chmodSync, chownSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -17,9 +16,11 @@ import {
   type ContainerOptions,
   type Ran,
 } from '../support/docker-container.ts';
-import { dockerHere, startDaemon, type DockerDaemon } from '../support/docker-daemon.ts';
+import { dockerHere, type DockerDaemon } from '../support/docker-daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { startDaemonWithGpus } from '../support/nvidia-hook.ts';
 import { baseTag, buildGatewayImage, loadStandInBase } from '../support/stand-in-base.ts';
+import { madeFolders, predecessorsExamples } from './image-original.ts';
 
 const IMAGE = 'vllm-gateway:test';
 const OWN_LAYERS_LIMIT = 60_000_000;
@@ -30,23 +31,20 @@ const MODELS = ['ALLOWED_MODELS_JSON={"tiny":"org/tiny"}', 'VLLM_MAX_MODEL_LEN_G
 
 let daemon: DockerDaemon;
 let folder: string;
-let dockerSocket: Server;
 
 describe.runIf(dockerHere())('the image', () => {
   beforeAll(async () => {
-    daemon = await startDaemon();
+    daemon = await startDaemonWithGpus();
     folder = mkdtempSync(join(tmpdir(), 'vgw-image-test-'));
-    dockerSocket = createServer().listen(join(folder, 'docker.sock'));
     await loadStandInBase(daemon.socket);
     await buildGatewayImage(daemon.socket, IMAGE);
-    chownSync(join(folder, 'docker.sock'), 0, SOCKET_GROUP);
-    chmodSync(join(folder, 'docker.sock'), 0o660);
-  }, 180_000);
+    chownSync(daemon.socket, 0, SOCKET_GROUP);
+    chmodSync(daemon.socket, 0o660);
+  }, 300_000);
 
   afterAll(async () => {
     await daemon.stop();
-    dockerSocket.close();
-    rmSync(folder, { recursive: true, force: true });
+    for (const path of [folder, ...madeFolders]) rmSync(path, { recursive: true, force: true });
   }, 60_000);
 
   const started: string[] = [];
@@ -100,7 +98,7 @@ describe.runIf(dockerHere())('the image', () => {
     'gives up root for good before anything listens, and keeps the group of a 0660 socket [item 143]',
     async () => {
       const data = dataFolder('root-owned');
-      const binds = [`${join(folder, 'docker.sock')}:/var/run/docker.sock`, `${data}:/app/data`];
+      const binds = [`${daemon.socket}:/var/run/docker.sock`, `${data}:/app/data`];
       const id = await run({ binds, env: MODELS });
       const log = await listening(id);
       const gaveUp = log.indexOf(`runs as user ${USER}, group ${SOCKET_GROUP}`);
@@ -152,7 +150,7 @@ describe.runIf(dockerHere())('the image', () => {
       const outside = join(folder, 'outside');
       mkdirSync(join(data, 'engines'));
       mkdirSync(outside);
-      writeFileSync(join(data, 'footprints.json'), '{}', { mode: 0o600 });
+      writeFileSync(join(data, 'memory_footprints.json'), '{}', { mode: 0o600 });
       writeFileSync(join(outside, 'victim'), 'mine');
       symlinkSync('/outside/victim', join(data, 'link'));
       symlinkSync('/outside', join(data, 'folder-link'));
@@ -160,7 +158,7 @@ describe.runIf(dockerHere())('the image', () => {
       const binds = [`${data}:/app/data`, `${outside}:/outside`, `${outside}:/app/data/mount`];
       mkdirSync(join(data, 'mount'));
       const log = await listening(await run({ binds, env: MODELS }));
-      expect(statSync(join(data, 'footprints.json')).uid).toBe(USER);
+      expect(statSync(join(data, 'memory_footprints.json')).uid).toBe(USER);
       expect(statSync(join(data, 'engines')).uid).toBe(USER);
       for (const path of ['victim', '.']) expect(statSync(join(outside, path)).uid).toBe(0);
       expect(lstatSync(join(data, 'link')).uid).toBe(0);
@@ -188,5 +186,9 @@ describe.runIf(dockerHere())('the image', () => {
     await Promise.all(started.map((id) => removeContainer(daemon.socket, id)));
     const { text } = await callDocker(daemon.socket, 'GET', '/containers/json?all=1');
     expect(JSON.parse(text)).toEqual([]);
+  });
+
+  describe("under the predecessor's examples", () => {
+    predecessorsExamples(() => ({ daemon, image: IMAGE }));
   });
 });

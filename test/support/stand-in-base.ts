@@ -4,7 +4,7 @@
  * packages of this checkout, and neither a shell nor a package manager.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -70,14 +70,24 @@ function fileSystem(scratch: string): Readable {
   const node = realpathSync(process.execPath).slice(1);
   return tar([
     '--dereference',
-    '--anchored',
-    '--exclude=node_modules/.cache',
     `--transform=s,^${node}$,usr/local/bin/node,`,
     '--transform=s,^node_modules/,build/node_modules/,',
     ...['-C', '/', ...programFiles().map((path) => path.slice(1))],
-    ...['-C', ROOT, 'node_modules'],
+    ...['-C', ROOT, ...packages()],
     ...['-C', scratch, mark, ...FOLDERS],
   ]);
+}
+
+/** What the build stage works with: the production packages, the compiler and its types. */
+function packages(): readonly string[] {
+  const lock = JSON.parse(readSource('package-lock.json')) as {
+    packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
+  };
+  const compiler = /^node_modules\/(?:@?types(?:cript)?\/|typescript$|undici-types$)/;
+  return Object.entries(lock.packages)
+    .filter(([path, { dev, devOptional }]) => (path !== '' && !dev && !devOptional) || compiler.test(path))
+    .map(([path]) => path)
+    .filter((path) => path.lastIndexOf('node_modules/') === 0 && existsSync(join(ROOT, path)));
 }
 
 /** The mark of `npm ci`, for the packages as they are: the build stage installs nothing. */
