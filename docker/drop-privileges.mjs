@@ -31,19 +31,37 @@ export function dropPrivileges(user, groups) {
 function leftovers({ uid, gid }, groups) {
   const allowed = new Set([gid, ...groups]);
   return readdirSync('/proc/self/task').flatMap((task) => {
-    const status = readFileSync(`/proc/self/task/${task}/status`, 'utf8');
-    const field = (name) => new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1]?.trim().split(/\s+/) ?? [];
+    const status = statusOf(task);
+    const expect = (name, holds) => {
+      const words = fieldOf(status, name);
+      return words.every(holds) ? [] : [`thread ${task} has ${name} ${words.join(' ')}`];
+    };
     return [
-      ...(field('Uid').every((id) => Number(id) === uid) ? [] : [`thread ${task} has the uids ${field('Uid')}`]),
-      ...(field('Gid').every((id) => Number(id) === gid) ? [] : [`thread ${task} has the gids ${field('Gid')}`]),
-      ...(field('Groups').every((id) => id === '' || allowed.has(Number(id)))
-        ? []
-        : [`thread ${task} has the groups ${field('Groups')}`]),
-      ...['CapEff', 'CapPrm', 'CapAmb'].flatMap((name) =>
-        field(name).every((bits) => /^0*$/.test(bits)) ? [] : [`thread ${task} has ${name} ${field(name)}`],
-      ),
+      ...expect('Uid', (id) => Number(id) === uid),
+      ...expect('Gid', (id) => Number(id) === gid),
+      ...expect('Groups', (id) => allowed.has(Number(id))),
+      ...['CapEff', 'CapPrm', 'CapAmb'].flatMap((name) => expect(name, (bits) => /^0*$/.test(bits))),
     ];
   });
+}
+
+/** Empty when the thread has ended meanwhile. */
+function statusOf(task) {
+  try {
+    return readFileSync(`/proc/self/task/${task}/status`, 'utf8');
+  } catch (error) {
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return '';
+    throw error;
+  }
+}
+
+/** Words of one line of proc_pid_status(5). */
+function fieldOf(status, name) {
+  const line = status.split('\n').find((text) => text.startsWith(`${name}:`)) ?? '';
+  return line
+    .slice(name.length + 1)
+    .split(/\s+/)
+    .filter((word) => word !== '');
 }
 
 function waysBack() {

@@ -53,7 +53,9 @@ function checkSockets(sockets) {
     try {
       accessSync(path, constants.R_OK | constants.W_OK);
     } catch (error) {
-      say(`${path} cannot be used by user ${process.getuid()} and groups ${process.getgroups()}: ${error.code}`);
+      say(
+        `${path} cannot be used by user ${process.getuid()} and groups ${process.getgroups().join(', ')}: ${error.code}`,
+      );
     }
   }
 }
