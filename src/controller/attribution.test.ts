@@ -119,3 +119,21 @@ it('memory is added up per replica and device over all of its processes [item 12
   expect(seen.get('a')?.get('gpu')).toBe(7 * GIB);
   expect([...pids]).toEqual([1, 2, 99]);
 });
+
+it('38: only own processes count, added up on each card; who has none takes nothing [items 126, 146]', () => {
+  const { devices, ...rest } = reading(9, null);
+  const cards = ['gpu', 'gpu-1'].flatMap((id) => devices.map((device) => ({ ...device, id })));
+  const row = (deviceId: string, pid: number, gib: number) => ({ deviceId, pid, bytes: gib * GIB });
+  const processes = [row('gpu', 1, 3), row('gpu', 2, 1), row('gpu-1', 1, 4), row('gpu', 77, 2), row('gpu-1', 78, 1)];
+  const { seen } = new Attributor().attribute({ ...rest, devices: cards, processes }, [
+    owner('a', 'ready', 8, [1, 2]),
+    owner('b', 'ready', 8, [5]),
+  ]);
+  expect(seen.get('a')).toEqual(
+    new Map([
+      ['gpu', 4 * GIB],
+      ['gpu-1', 4 * GIB],
+    ]),
+  );
+  expect(seen.has('b')).toBe(false);
+});
