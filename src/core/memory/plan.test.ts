@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { addResident, device, fleetOf, modelOn } from '../../../test/support/resident-fleet.ts';
+import { addResident, device, fleetOf, modelNamed, modelOn, sizing } from '../../../test/support/resident-fleet.ts';
 import type { FleetState } from '../state.ts';
-import { planIdle, planTurn, type Plan } from './plan.ts';
+import { planIdle, planTurn, wouldStillFit, type Plan } from './plan.ts';
 
 const NOW = 1_000_000;
 const CARD = 24_000;
@@ -211,5 +211,75 @@ describe('what can never be and what may be some day', () => {
     known.quarantine = null;
     known.foreignBytes = 20_000;
     expect(plan(state)).toMatchObject({ kind: 'impossible', never: false });
+  });
+});
+
+describe('anti-thrash', () => {
+  const young = (minResidency: number): FleetState => {
+    const models = ['old', 'young', 'new'].map((name) => modelOn(name, 12_000, ONE));
+    const state = fleetOf([device('gpu-0', CARD)], models, { minResidency });
+    addResident(state, { model: 'old', on: { 'gpu-0': 12_000 }, readyAt: 0, idleSince: NOW - 10 });
+    addResident(state, { model: 'young', on: { 'gpu-0': 12_000 }, readyAt: NOW - 80_000, idleSince: NOW - 50_000 });
+    return state;
+  };
+
+  it('prefers those that have had their residency, counted from ready, and 0 switches it off [items 105, 156]', () => {
+    expect(victims(plan(young(90_000)))).toEqual(['old']);
+    expect(victims(plan(young(80_000)))).toEqual(['young']);
+    expect(victims(plan(young(0)))).toEqual(['young']);
+  });
+
+  it('with 0 lets one that became ready this moment leave at once [item 156]', () => {
+    const models = [modelOn('a', 20_000, ONE), modelOn('new', 12_000, ONE)];
+    const state = fleetOf([device('gpu-0', CARD)], models, { minResidency: 0 });
+    addResident(state, { model: 'a', on: { 'gpu-0': 20_000 }, readyAt: NOW, idleSince: NOW });
+    expect(victims(plan(state))).toEqual(['a']);
+  });
+});
+
+describe('a model of unknown size', () => {
+  it('stops nobody whose memory it does not need, and nobody who is busy [item 157]', () => {
+    const models = ['a', 'b', 'c'].map((name) => modelOn(name, 4_000, TWO));
+    const unknown = modelOn('new', null, TWO, 1, { sizing: sizing({ utilization: 0.5 }) });
+    const state = fleetOf([device('gpu-0', CARD), device('gpu-1', CARD)], [...models, unknown]);
+    addResident(state, { model: 'a', on: { 'gpu-0': 4_000 } });
+    expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
+    addResident(state, { model: 'b', on: { 'gpu-0': 16_000 }, leases: 1 });
+    addResident(state, { model: 'c', on: { 'gpu-1': 16_000 } });
+    expect(plan(state)).toMatchObject({ kind: 'fits', victims: ['c'] });
+  });
+});
+
+describe('eviction by value', () => {
+  const swap = (eviction: 'lru' | 'value'): string[] => {
+    const models = ['slow', 'quick', 'new'].map((name) => modelOn(name, 12_000, ONE));
+    const state = fleetOf([device('gpu-0', CARD)], models, { eviction });
+    const on = { 'gpu-0': 12_000 };
+    addResident(state, { model: 'slow', on, launchedAt: 0, readyAt: 600_000, idleSince: NOW - 120_000 });
+    addResident(state, { model: 'quick', on, launchedAt: 590_000, readyAt: 600_000, idleSince: NOW - 100_000 });
+    return victims(plan(state));
+  };
+
+  it('keeps what takes long to come back, where lru looks at the last use alone', () => {
+    expect(swap('lru')).toEqual(['slow']);
+    expect(swap('value')).toEqual(['quick']);
+  });
+});
+
+describe('devices that cannot be read', () => {
+  it('take no start, and what needs one of them waits and keeps nobody else from the others [items 97, 98]', () => {
+    const state = fleetOf(
+      [device('gpu-0', CARD), device('gpu-1', CARD)],
+      [modelOn('new', 8_000, ONE), modelOn('other', 8_000, TWO), modelOn('wide', 8_000, TWO, 2)],
+    );
+    const known = state.devices.get('gpu-0');
+    if (!known) throw new Error('no device');
+    known.silent = 'nvidia-smi hangs';
+    expect(plan(state)).toMatchObject({ kind: 'wait', retryAt: null, shortage: { cause: 'unseen' } });
+    expect(places(plan(state, 'other'))).toEqual(['gpu-1']);
+    expect(plan(state, 'wide')).toMatchObject({ kind: 'wait', shortage: { cause: 'unseen' } });
+    expect(planTurn(state, modelNamed(state, 'new'), NOW)).toBeUndefined();
+    expect(wouldStillFit(state, modelNamed(state, 'new'), new Map([['gpu-1', CARD]]))).toBe(true);
+    expect(wouldStillFit(state, modelNamed(state, 'wide'), new Map([['gpu-1', CARD]]))).toBe(false);
   });
 });
