@@ -49,7 +49,7 @@ export interface EvictionPolicy {
 
 const YOUNG: Criterion = { fold: 'sum', of: (toll) => toll.young };
 const VICTIMS: Criterion = { fold: 'sum', of: (toll) => toll.victims };
-const FREE: Criterion = { fold: 'sum', of: (toll) => -toll.free };
+const FREE: Criterion = { fold: 'sum', of: (toll) => 0 - toll.free };
 
 const byId = (one: Candidate, other: Candidate): number => (one.id === other.id ? 0 : one.id < other.id ? -1 : 1);
 const byAge = (one: Candidate, other: Candidate): number =>

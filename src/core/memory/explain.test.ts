@@ -35,8 +35,8 @@ function there(state: FleetState, id: string) {
   return found;
 }
 
-describe('why a model has no place [item 107]', () => {
-  it('it may use no device at all [item 107]', () => {
+describe('why a model has no place', () => {
+  it('none that it may use [item 107]', () => {
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, [])]))).toEqual({
       cause: 'no_device',
       words: "Model 'new' has no device it may use: none is configured. Name devices or a pool that are there.",
@@ -44,7 +44,7 @@ describe('why a model has no place [item 107]', () => {
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, ['gpu-7'])])).words).toContain('gpu-7 cannot be found');
   });
 
-  it('it is larger than any device of its pool [item 107]', () => {
+  it('larger than any device of its pool [item 107]', () => {
     const state = fleetOf([card('gpu-0', 24, { pool: 'small' })], [modelOn('new', 30 * GIB, ONE)]);
     expect(told(state)).toEqual({
       cause: 'too_large',
@@ -53,7 +53,7 @@ describe('why a model has no place [item 107]', () => {
     });
   });
 
-  it('it is larger than what may be promised [item 107]', () => {
+  it('larger than what may be promised [item 107]', () => {
     const state = fleetOf([card('gpu-0'), card('gpu-1', 12)], [modelOn('new', 23 * GIB, TWO)]);
     expect(told(state)).toEqual({
       cause: 'over_budget',
@@ -62,7 +62,7 @@ describe('why a model has no place [item 107]', () => {
     });
   });
 
-  it('it is too large by its KV cache alone: then that is what to lower [item 107]', () => {
+  it('too large by its KV cache alone: then that is what to lower [item 107]', () => {
     const rules = sizing({ maxModelLen: 32_768 });
     const state = fleetOf([card('gpu-0')], [modelOn('new', null, ONE, 1, { sizing: rules })]);
     modelNamed(state, 'new').size = { kind: 'shape', shape: shape(15 * GIB) };
