@@ -94,7 +94,9 @@ class Run {
   giveUp(): void {
     this.over = true;
     if (this.#told) return;
-    throw new Error(this.#trouble ?? 'its container still runs, although it was killed');
+    throw new Error(
+      this.#trouble ?? (this.#killed ? 'its container still runs, although it was killed' : 'Docker does not answer'),
+    );
   }
 
   /** True when there is no such container any more. */
