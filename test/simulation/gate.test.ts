@@ -90,6 +90,24 @@ describe('a start whose neighbour moves while it measures', () => {
     expect(story.state.models.get('new')?.disturbed).toBe(0);
   });
 
+  it('is begun anew when word of its beginning comes in the moment after one that passed it has gone', () => {
+    for (const [after, times] of [
+      [500, 1],
+      [3_000, 0],
+    ] as const) {
+      const story = new Story({ devices, models: [small('old'), small('new', { loadMs: 400_000 })] });
+      ready(story, 'old');
+      story.ask('new');
+      story.act({ kind: 'unload', model: 'old' });
+      story.until('old gone', () => story.state.replicas.size === 1);
+      story.run(after);
+      const { id = '', generation = 0 } = story.current('new') ?? {};
+      const late = { phase: 'load', fraction: null, milestone: 'loading' } as const;
+      story.world.kernel.step({ kind: 'replica.progressed', replica: { id, generation }, ...late });
+      expect(story.decisions('replica.disturbed')).toHaveLength(times);
+    }
+  });
+
   it('[item 127] is begun anew when the neighbour crashes', () => {
     const story = new Story({ devices, models: [small('old'), small('new')] });
     ready(story, 'old');

@@ -9,7 +9,7 @@ export function checkDeadlines(state: FleetState, report: Report): void {
   for (const model of state.models.values()) {
     for (const [name, need] of ofModel(state, model)) known.set(`${name}:${model.name}`, need);
     for (const ticket of model.queue) {
-      known.set(`patience:${ticket.id}`, ticket.patienceUntil === null ? 'must not' : 'must');
+      if (ticket.patienceUntil !== null) known.set(`patience:${ticket.id}`, 'must');
     }
   }
   for (const replica of state.replicas.values()) {

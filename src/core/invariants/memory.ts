@@ -13,7 +13,11 @@ function reservationIsSound(state: FleetState, replica: Replica, report: Report)
   for (const [id, bytes] of replica.reservations) {
     report('I-41', bytes > 0 && state.devices.has(id), () => `${replica.id} holds ${bytes} bytes on ${id}`);
     const peak = replica.peaks.get(id) ?? Infinity;
-    report('I-41', bytes <= peak || replica.measured, () => `${replica.id} takes ${bytes} on ${id} and peaks at ${peak}`);
+    report(
+      'I-41',
+      bytes <= peak || replica.measured,
+      () => `${replica.id} takes ${bytes} on ${id} and peaks at ${peak}`,
+    );
   }
   const model = state.models.get(replica.model);
   const asPlanned = replica.configVersion === state.settings.version && !replica.measured && !replica.adopted;
