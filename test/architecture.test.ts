@@ -30,7 +30,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
   platform: { packages: ['undici'], node: 'all' },
   telemetry: { from: ['platform'], types: ['core'], packages: ['pino', 'prom-client'] },
   engines: { from: ['platform', 'config/merge-args.ts', 'config/vllm-versions.ts'], types: ['core', 'config'] },
-  drivers: { from: ['platform'], types: ['core', 'config'], node: ['stream'] },
+  drivers: { from: ['platform'], types: ['core', 'config'], packages: ['dockerode'], node: ['stream'] },
   probes: { from: ['platform'], types: ['core', 'config'], packages: ['dockerode'], node: ['stream'] },
   controller: {
     from: ['core', 'platform', 'telemetry', 'engines/engine.ts', 'drivers/driver.ts', 'probes/probe.ts'],
@@ -101,6 +101,7 @@ const REGISTERED: Readonly<Record<string, readonly string[]>> = {
 
 /** Files that may load a module while running, with the reason. */
 const DYNAMIC: Readonly<Record<string, string>> = {
+  'src/drivers/docker/client.ts': 'the Docker client, only where engines run in containers',
   'src/probes/docker/docker-connection.ts': 'the Docker client, only where the probe needs it',
 };
 

@@ -13,6 +13,7 @@ import { FETCH_SCRIPTS, SCRIPTS, shellArguments } from './shell-programs.ts';
 
 export interface ProcessHarness extends DriverHarness {
   readonly driver: ProcessDriver;
+  murder(replica: ReplicaRef): void;
   readonly platform: Platform;
   readonly stateDir: string;
   readonly gatewayId: string;

@@ -92,7 +92,7 @@ export function predecessorsExamples(shared: () => { readonly daemon: DockerDaem
   });
 
   it(
-    'start the image unchanged, with a 0660 socket, a folder of root and no key [S18] [items 143, 147]',
+    'start the image unchanged, with a 0660 socket, a folder of root and no key',
     async () => {
       const models = await eventually(
         'the gateway answers',
@@ -122,7 +122,7 @@ export function predecessorsExamples(shared: () => { readonly daemon: DockerDaem
     2 * START_LIMIT_MS,
   );
 
-  it('answer 403 to load and unload from another machine, and to nothing that only looks or asks [S18]', async () => {
+  it('answer 403 to load and unload from another machine, and to nothing that only looks or asks', async () => {
     for (const command of ['load', 'unload', 'pin', 'unpin']) {
       const response = await fetch(`${url}/gateway/models/mini/${command}`, { method: 'POST' });
       expect(response.status, command).toBe(403);
@@ -135,7 +135,7 @@ export function predecessorsExamples(shared: () => { readonly daemon: DockerDaem
   });
 
   it(
-    'load a model by `docker exec`, and serve it to everybody [S18]',
+    'load a model by `docker exec`, and serve it to everybody',
     async () => {
       const load = await execIn(daemon.socket, gateway, ['vllm-gateway', 'load', 'mini']);
       expect(load.output).toContain('mini is ready');

@@ -200,7 +200,7 @@ describe.runIf(dockerHere())('the image', () => {
     expect(JSON.parse(text)).toEqual([]);
   });
 
-  describe("under the predecessor's examples", () => {
+  describe("under the predecessor's examples, over HTTP and by `docker exec` [S18] [items 143, 147]", () => {
     predecessorsExamples(() => ({ daemon, image: IMAGE }));
   });
 });

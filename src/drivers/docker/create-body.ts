@@ -89,7 +89,8 @@ function common(
       return value === '' || elsewhere ? [] : [[name, value] as const];
     }),
   );
-  const library = settings.libraryPath === null ? {} : { LD_LIBRARY_PATH: settings.libraryPath };
+  const { libraryPath } = settings;
+  const library = libraryPath === null ? {} : { LD_LIBRARY_PATH: libraryPath };
   const all: Readonly<Record<string, string>> = { ...passed, ...library, ...env };
   return {
     Image: container.image,

@@ -107,10 +107,13 @@ export function restarting(fixture: Fixture): void {
     const { driver, harness } = fixture;
     await driver.launch(await harness.spec('serve'), ONE);
     await driver.launch(await harness.spec('serve'), TWO);
-    const before = (await (await harness.restart()).list()).map(({ id, endpoint }) => [id, endpoint]);
-    const after = (await (await harness.restart()).list()).map(({ id, endpoint }) => [id, endpoint]);
-    expect(before).toHaveLength(2);
-    expect(after.toSorted()).toEqual(before.toSorted());
+    const look = async (): Promise<ReadonlyMap<string, unknown>> => {
+      const found = await (await harness.restart()).list();
+      return new Map(found.map(({ id, endpoint }) => [id, endpoint]));
+    };
+    const before = await look();
+    expect(before.size).toBe(2);
+    expect(await look()).toEqual(before);
   });
 
   it('does not list what has ended', async () => {
