@@ -2,6 +2,10 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { estimateNeed } from '../src/core/memory/estimate.ts';
+import type { ModelShape } from '../src/core/memory/model-shape.ts';
+import type { MemoryRules } from '../src/core/memory/sizing.ts';
+import { GIB, MIB } from '../src/units.ts';
 import { unshown } from '../tools/docs/original-page.ts';
 import { PAGES } from '../tools/docs/pages.ts';
 import { keysOf, taggedTests } from '../tools/docs/tagged-tests.ts';
@@ -33,14 +37,50 @@ describe('the documents', () => {
   });
 });
 
+describe.each(['README.md', 'docs/drivers.md'])('%s', (path) => {
+  it('shows configurations without a problem', async () => {
+    const blocks = [...readSource(path).matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+    expect(blocks).not.toEqual([]);
+    for (const yaml of blocks) expect((await load(yaml, { env: { EMBEDDINGS_KEY: 'a-key' } })).lines).toEqual([]);
+  });
+});
+
+describe('docs/memory-planning.md', () => {
+  it('works its example out as the program does [item 122]', () => {
+    const shape: ModelShape = {
+      weightBytes: 16_060_522_496,
+      kv: [{ kind: 'full', layers: 32, kvHeads: 8, keySize: 128, valueSize: 128 }],
+      kvElementBytes: 2,
+      nativeLength: 131_072,
+      attentionHeads: 32,
+      notes: [],
+    };
+    const sizing = {
+      ...{ utilization: 0.9, maxModelLen: 8_192, kvSequences: 8, maxNumSeqs: 16, maxBatchedTokens: 8_192 },
+      ...{ kvElementBytes: null, weightElementBytes: null, colocate: false, autoParallel: true },
+    };
+    const rules: MemoryRules = {
+      ...{ placementMode: 'budget', eviction: 'lru', overheadFactor: 1.1, overhead: GIB, colocateMargin: GIB },
+      ...{ weightOverhead: 1.15, budgetFraction: 0.9 },
+    };
+    const need = estimateNeed(shape, sizing, rules, 1);
+    if (need === null) throw new Error('no estimate');
+    const page = readSource('docs/memory-planning.md');
+    const shown = (bytes: number): string => (bytes / MIB).toFixed(1).replace(/\B(?=(?:\d{3})+\.)/g, ' ');
+    const { weightsBytes, kvBytes, activationBytes, overheadBytes, totalBytes } = need;
+    for (const bytes of [weightsBytes, kvBytes, activationBytes, overheadBytes])
+      expect(page).toContain(` ${shown(bytes)} |`);
+    expect(page).toContain(`**${shown(totalBytes)}**`);
+    const card = 46_068 * MIB;
+    expect(page).toContain(
+      `0.9 × 46 068 = ${shown(0.9 * card)} MiB, so it fits, and ${shown(0.9 * card - totalBytes)} MiB`,
+    );
+    expect(page).toContain(`--gpu-memory-utilization ${(totalBytes / card).toFixed(4)}`);
+  });
+});
+
 describe('README.md', () => {
   const readme = readSource('README.md');
-
-  it('shows configurations without a problem', async () => {
-    const blocks = [...readme.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
-    expect(blocks).not.toEqual([]);
-    for (const yaml of blocks) expect((await load(yaml)).lines).toEqual([]);
-  });
 
   it('asks for models that the demo has', () => {
     const asked = [...readme.matchAll(/"model": "([^"]+)"|model: '([^']+)'/g)].map(([, curl, sdk]) => curl ?? sdk);
