@@ -72,6 +72,8 @@ export async function prove(context: StartContext, replica: ReplicaRef, endpoint
         headers: runtime.controlHeaders(replica),
       },
       context.signal,
+      (answer) =>
+        context.telemetry.log.warn({ replica: replica.id, answer }, 'a starting engine answers oddly; it is asked on'),
     );
     if (answer.kind === 'ready') {
       progress.ended();

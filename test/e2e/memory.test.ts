@@ -8,7 +8,7 @@ import { decisionsOf } from '../support/decisions.ts';
 import { noEngineLeft } from '../support/engine-processes.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestGateway, type TestGateway, type TestGatewayOptions } from '../support/in-process-gateway.ts';
-import { statusOf } from '../support/simulated-fleet.ts';
+import { metric, statusOf } from '../support/simulated-fleet.ts';
 import {
   CONTEXT_MIB,
   ESTIMATE_MIB,
@@ -21,7 +21,7 @@ import {
 const MEASURED_MIB = ESTIMATE_MIB + CONTEXT_MIB;
 const NEAR_MIB = 16;
 /** For what takes whole rounds of looks: the gateway's clock runs faster than the engines'. */
-const FASTER = { speed: 4 };
+const FASTER = { speed: 3 };
 
 const gatewayIds = new Set<string>();
 
@@ -60,7 +60,7 @@ const decided = (gateway: TestGateway, event: string, model?: string): boolean =
 const deviceOf = async (gateway: TestGateway, id: string) => (await statusOf(gateway)).devices[id];
 
 describe('models whose size is known', () => {
-  it('are planned by their estimate, told it as their share, and entered with what they take [items 112, 126, 165]', async () => {
+  it('are planned by their estimate, told it as their share, and entered with what they take [S9] [items 112, 126, 165]', async () => {
     using gpus = watchedGpus('side', [20]);
     await using gateway = await start(gpus, [{ name: 'one' }, { name: 'two' }]);
     await using clients = new Clients(gateway.url);
@@ -81,6 +81,10 @@ describe('models whose size is known', () => {
     expect(learned?.gpu_memory_utilization).toBeCloseTo(ESTIMATE_MIB / 20_480, 3);
     expect(learned?.kv_cache_mib).toBeGreaterThan(3_000);
     expect(gpus.used()[0]).toBeCloseTo(2 * (learned?.steady_mib ?? 0), -2);
+    for (const phase of ['metadata', 'load', 'profile']) {
+      const labels = { model: 'one', phase };
+      expect([phase, await metric(gateway, 'cold_start_seconds_count', labels)]).toEqual([phase, 1]);
+    }
   });
 
   it('are planned by what was learned the next time, with the same share and KV cache [item 128]', async () => {
