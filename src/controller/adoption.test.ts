@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ScriptedProbe } from '../../test/support/scripted-probe.ts';
+import { pass, watchedFleet } from '../../test/support/watched-fleet.ts';
 import {
   createScriptedFleet,
   fleetSettings,
@@ -8,7 +10,7 @@ import {
   type ScriptedFleet,
 } from '../../test/support/scripted-fleet.ts';
 import type { FoundReplica } from '../core/events.ts';
-import { GIB } from '../units.ts';
+import { GIB, SECOND } from '../units.ts';
 import { Commands } from './commands.ts';
 import { reconcile } from './reconcile.ts';
 
@@ -97,5 +99,44 @@ describe('an adopted engine', () => {
     expect(sink.refusals).toEqual([]);
     expect(fleet.driver.launches).toHaveLength(1);
     expect(sink.leases).toHaveLength(1);
+  });
+});
+
+describe('what an earlier run left', () => {
+  const lists = { devices: { known: null } };
+
+  it('is found under the devices as they are called now, by its processes', async () => {
+    const probe = new ScriptedProbe();
+    probe.set('gpu-0', 9);
+    probe.processes = [{ deviceId: 'gpu-0', pid: 4_242, bytes: 9 * GIB }];
+    const fleet = watchedFleet(probe, lists);
+    fleet.driver.found = [{ ...left, reservations: new Map([['GPU-by-its-uuid', 10 * GIB]]) }];
+    fleet.driver.processes.set(left.id, [4_242]);
+    await lookAround(fleet);
+    await pass(fleet, SECOND);
+    const { state } = fleet.controller;
+    expect(state.replicas.get(left.id)).toMatchObject({ phase: 'ready', adopted: true });
+    expect(state.replicas.get(left.id)?.reservations).toEqual(new Map([['gpu-0', 9 * GIB]]));
+    // Its memory is ours from the first look on.
+    expect(state.devices.get('gpu-0')?.foreignBytes).toBe(0);
+    expect(fleet.footprints).toEqual([]);
+  });
+
+  it('is asked for again and again where a driver does not answer', async () => {
+    const probe = new ScriptedProbe();
+    probe.set('gpu-0', 9);
+    const fleet = watchedFleet(probe, lists);
+    const { driver } = fleet;
+    let answers = false;
+    driver.list = async () => {
+      if (!answers) throw new Error('the daemon is away');
+      return [left];
+    };
+    await lookAround(fleet);
+    expect(fleet.controller.state.adopting).toBe(false);
+    await pass(fleet, 12 * SECOND);
+    answers = true;
+    await pass(fleet, 6 * SECOND);
+    expect(fleet.controller.state.replicas.get(left.id)?.phase).toBe('ready');
   });
 });

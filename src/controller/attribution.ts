@@ -22,6 +22,8 @@ export interface DeviceShare {
   readonly foreignBytes: Bytes;
   /** Used, but by no process that is named: the driver's own, or memory whose process is gone. Null = processes are not told apart. */
   readonly unnamedBytes: Bytes | null;
+  /** The same when nothing was on its way out; what a replica that leaves must not exceed. Null = never seen. */
+  readonly unnamedAtRest: Bytes | null;
 }
 
 export interface Attribution {
@@ -35,7 +37,7 @@ export interface Attribution {
 
 interface Remembered {
   readonly foreignBytes: Bytes;
-  readonly unnamedBytes: Bytes;
+  readonly unnamedBytes: Bytes | null;
 }
 
 const isMoving = ({ phase, settling }: Owner): boolean =>
@@ -64,7 +66,8 @@ export class Attributor {
       const share = named
         ? this.#byProcess(device, usedBytes, processes, here, seen)
         : { ...this.#byDevice(id, usedBytes, here), unnamedBytes: null };
-      devices.set(id, { usedBytes, totalBytes, ...share });
+      const unnamedAtRest = named ? (this.#last.get(id)?.unnamedBytes ?? null) : null;
+      devices.set(id, { usedBytes, totalBytes, ...share, unnamedAtRest });
     }
     return { devices, seen, pids: new Set(processes.map(({ pid }) => pid)) };
   }
@@ -85,9 +88,9 @@ export class Attributor {
       if (!ours.has(pid)) foreign += bytes;
     }
     let unnamed = Math.max(0, usedBytes - all);
-    const last = this.#last.get(id)?.unnamedBytes;
+    const last = this.#last.get(id)?.unnamedBytes ?? null;
     // What a process left behind is its replica's until the stop is verified.
-    const unclaimed = owners.some(isLeaving) && last !== undefined ? Math.min(unnamed, last) : unnamed;
+    const unclaimed = owners.some(isLeaving) && last !== null ? Math.min(unnamed, last) : unnamed;
     for (const owner of owners) {
       const held = seen.get(owner.id)?.get(id);
       const promised = owner.reservations.get(id) ?? 0;
@@ -110,7 +113,7 @@ export class Attributor {
       return { foreignBytes: Math.max(last.foreignBytes, usedBytes - most) };
     }
     const foreignBytes = Math.max(0, usedBytes - promised);
-    if (!owners.some(isMoving)) this.#last.set(id, { foreignBytes, unnamedBytes: 0 });
+    if (!owners.some(isMoving)) this.#last.set(id, { foreignBytes, unnamedBytes: null });
     return { foreignBytes };
   }
 }

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createScriptedFleet, fleetSettings, modelSettings } from '../../test/support/scripted-fleet.ts';
+import { ScriptedProbe } from '../../test/support/scripted-probe.ts';
+import { pass, startedFleet, warm } from '../../test/support/watched-fleet.ts';
+import { SECOND } from '../units.ts';
 import { Commands } from './commands.ts';
 
 describe('a command with wait', () => {
@@ -35,5 +38,28 @@ describe('health', () => {
     expect(new Commands(one.controller, one.runtimes, () => []).health()).toEqual({ ready: true, reasons });
     const none = createScriptedFleet(fleetSettings([broken]));
     expect(new Commands(none.controller, none.runtimes, () => []).health()).toEqual({ ready: false, reasons });
+  });
+
+  it('names devices that cannot be read, and a driver in trouble with no other to start by [items 97, 137]', async () => {
+    const probe = new ScriptedProbe();
+    probe.set('gpu-0', 0);
+    const fleet = await startedFleet(probe);
+    const health = () => new Commands(fleet.controller, fleet.runtimes, () => []).health();
+    expect(health()).toEqual({ ready: true, reasons: [] });
+    probe.failure = 'no answer';
+    await pass(fleet, 20 * SECOND);
+    expect(health()).toMatchObject({
+      ready: true,
+      reasons: [
+        'the GPUs cannot be read (no answer): nothing is started',
+        expect.stringMatching(/^device gpu-0 takes no start: no reading for \d+ s: no answer$/),
+      ],
+    });
+    probe.failure = null;
+    await pass(fleet, 5 * SECOND);
+    Object.assign(fleet.driver, { trouble: () => 'the daemon does not answer' });
+    expect(health()).toEqual({ ready: false, reasons: ['driver process: the daemon does not answer'] });
+    await warm(fleet, 'a');
+    expect(health().ready).toBe(true);
   });
 });

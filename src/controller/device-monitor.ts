@@ -79,7 +79,7 @@ export class DeviceMonitor {
   #readAt: Milliseconds;
   #last: Look | null = null;
   #reading: ProbeReading | null = null;
-  readonly #pids = new Map<string, Set<number>>();
+  readonly #processes = new Map<string, { readonly last: readonly number[]; readonly pids: ReadonlySet<number> }>();
   #watching = false;
   #timer: { readonly at: Milliseconds; readonly handle: Disposable } | null = null;
   #looking: Promise<Look> | null = null;
@@ -107,9 +107,9 @@ export class DeviceMonitor {
     return this.#reading;
   }
 
-  /** Every process of a replica that was ever seen. */
+  /** Processes of a replica, as last seen; kept until the core has forgotten it. */
   pidsOf(replicaId: string): ReadonlySet<number> {
-    return this.#pids.get(replicaId) ?? new Set();
+    return this.#processes.get(replicaId)?.pids ?? new Set();
   }
 
   /** Why the devices are not known, or not read any more; null = they are. */
@@ -307,16 +307,17 @@ export class DeviceMonitor {
     );
   }
 
-  /** A process that has ended meanwhile stays its replica's: what it held may be seen a while longer. */
+  /** One that has ended meanwhile stays its replica's for one look: what it held may be seen that much longer. */
   async #findProcesses(): Promise<void> {
     const launched = this.#launched();
     const found = await Promise.all(launched.map((replica) => this.#options.pidsOf(replica).catch(() => [])));
-    launched.forEach((replica, index) => {
-      const known = this.#pids.get(replica.id) ?? new Set();
-      for (const pid of found[index] ?? []) known.add(pid);
-      this.#pids.set(replica.id, known);
+    launched.forEach(({ id }, index) => {
+      const now = found[index] ?? [];
+      const { last = [] } = this.#processes.get(id) ?? {};
+      // Of a replica that is gone the last that was known is kept: by these its memory is known to be back.
+      if (now.length > 0) this.#processes.set(id, { last: now, pids: new Set([...last, ...now]) });
     });
-    for (const id of this.#pids.keys()) if (!this.#options.state.replicas.has(id)) this.#pids.delete(id);
+    for (const id of this.#processes.keys()) if (!this.#options.state.replicas.has(id)) this.#processes.delete(id);
   }
 
   #owners(): readonly Owner[] {
@@ -325,7 +326,7 @@ export class DeviceMonitor {
       phase,
       reservations,
       peaks,
-      pids: [...(this.#pids.get(id) ?? [])],
+      pids: [...this.pidsOf(id)],
       settling: this.settling.has(id),
     }));
   }

@@ -113,6 +113,28 @@ describe('a replica that becomes ready', () => {
     expect(fleet.footprints.map(({ model }) => model)).not.toContain('a');
   });
 
+  it('on two devices is measured on each, and learned by the larger [item 126]', async () => {
+    const probe = probeOf();
+    probe.set('gpu-1', 0);
+    const fleet = await startedFleet(probe, { models: { deviceCount: 2 } });
+    const { id, finish } = await launched(fleet);
+    fleet.driver.processes.set(id, [1, 2]);
+    probe.processes = [
+      { deviceId: 'gpu-0', pid: 1, bytes: 7 * GIB },
+      { deviceId: 'gpu-1', pid: 2, bytes: 8 * GIB },
+    ];
+    probe.set('gpu-0', 7);
+    probe.set('gpu-1', 8);
+    await finish();
+    expect(fleet.controller.state.replicas.get(id)?.reservations).toEqual(
+      new Map([
+        ['gpu-0', 7 * GIB],
+        ['gpu-1', 8 * GIB],
+      ]),
+    );
+    expect(fleet.footprints).toMatchObject([{ signature: { tensorParallel: 2 }, steadyBytes: 8 * GIB }]);
+  });
+
   it('is not believed to take next to nothing [item 126]', async () => {
     const probe = probeOf();
     const fleet = await startedFleet(probe);

@@ -41,8 +41,8 @@ export function leaving({ state, monitor }: ReleaseContext, replica: Replica): L
   if (!monitor.observes || !measured) return null;
   const unnamedBefore = new Map<string, Bytes>();
   const foreignBefore = new Map<string, Bytes>();
-  for (const [id, { unnamedBytes, foreignBytes }] of monitor.last?.devices ?? []) {
-    if (unnamedBytes !== null) unnamedBefore.set(id, unnamedBytes);
+  for (const [id, { unnamedAtRest, foreignBytes }] of monitor.last?.devices ?? []) {
+    if (unnamedAtRest !== null) unnamedBefore.set(id, unnamedAtRest);
     foreignBefore.set(id, foreignBytes);
   }
   return { replica, pids: monitor.pidsOf(replica.id), unnamedBefore, foreignBefore };
