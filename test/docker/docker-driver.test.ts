@@ -1,4 +1,6 @@
 /** What only Docker has: other people's containers, networks, images, and what stands in a container. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LaunchError } from '../../src/drivers/driver.ts';
 import { allLines, identityOf, never, ONE, rejection, stopOptions, TWO } from '../contract/driver/harness.ts';
@@ -87,6 +89,19 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     ]);
     await harness.driver.stop(ONE, stopOptions());
     expect(await ask('GET', `/volumes/${temp?.Name}`)).toMatchObject({ status: 404 });
+  });
+
+  it('fetches with the engine s own image into the cache that engines share', async () => {
+    const told: (number | null)[] = [];
+    const argv = ['python3', '-c', 'import sys', JSON.stringify({ repo: 'org/model' })];
+    const container = { image: FAKE_VLLM_IMAGE, volumes: [], shmSize: null };
+    const env = { FAKE_VLLM_FETCH_MS: '300', FAKE_VLLM_CACHE_DIR: '/root/.cache/huggingface' };
+    const progress = (_phase: string, fraction: number | null): void => void told.push(fraction);
+    const fetch = await harness.driver.fetch({ argv, env, container }, { signal: never(), progress });
+    expect(fetch.image).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(told.some((fraction) => fraction !== null && fraction > 0)).toBe(true);
+    expect(readdirSync(join(harness.folder, 'cache'))).not.toEqual([]);
+    expect(await harness.fetching()).toBe(0);
   });
 
   it('leaves a foreign container alone that has its name, takes another one, and says so [item 87]', async () => {

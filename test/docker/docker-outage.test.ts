@@ -1,5 +1,5 @@
 /** The daemon is killed, restarted, absent: engines are not forgotten, nothing is left, and nothing waits for ever. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LaunchError, type ExitReport } from '../../src/drivers/driver.ts';
 import { allLines, identityOf, never, ONE, rejection, stopOptions, TWO } from '../contract/driver/harness.ts';
 import { dockerHere, startDaemon, type DockerDaemon } from '../support/docker-daemon.ts';
@@ -8,36 +8,41 @@ import { containersOf, dockerHarness, type DockerHarness } from './docker-harnes
 const here = dockerHere();
 
 interface World {
-  readonly daemon: DockerDaemon;
   readonly harness: DockerHarness;
   readonly exits: ExitReport[];
 }
 
-async function worldOf(liveRestore: boolean): Promise<World> {
-  const daemon = await startDaemon({ liveRestore });
-  await daemon.loadFakeVllmImage();
+async function worldOf(daemon: DockerDaemon): Promise<World> {
   const harness = await dockerHarness(daemon);
   const exits: ExitReport[] = [];
   harness.driver.watch((exit) => exits.push(exit));
-  return { daemon, harness, exits };
+  return { harness, exits };
 }
 
-async function endOf({ daemon, harness }: World): Promise<void> {
-  await harness.close().catch(() => undefined);
-  await daemon.stop();
+async function started(liveRestore: boolean): Promise<DockerDaemon> {
+  const daemon = await startDaemon({ liveRestore });
+  await daemon.loadFakeVllmImage();
+  return daemon;
 }
 
 describe.runIf(here)('a daemon that is killed, whose containers live on', () => {
+  let daemon: DockerDaemon;
   let world: World;
+  beforeAll(async () => {
+    daemon = await started(true);
+  });
+  afterAll(async () => {
+    await daemon.stop();
+  });
   beforeEach(async () => {
-    world = await worldOf(true);
+    world = await worldOf(daemon);
   });
   afterEach(async () => {
-    await endOf(world);
+    await world.harness.close();
   });
 
   it('costs no engine: what ended meanwhile is told when it is back, the rest goes on [item 153]', async () => {
-    const { daemon, harness, exits } = world;
+    const { harness, exits } = world;
     const { driver } = harness;
     const endpoint = await driver.launch(await harness.spec('serve'), ONE);
     await driver.launch(await harness.spec('serve'), TWO);
@@ -70,7 +75,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
   });
 
   it('lets a follower of a log read on, and nothing is lost or told twice', async () => {
-    const { daemon, harness } = world;
+    const { harness } = world;
     const script = 'i=0; while [ $i -lt 60 ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done';
     await harness.driver.launch(harness.shell(script), ONE);
     const lines: string[] = [];
@@ -85,7 +90,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
   });
 
   it('fails a stop with the reason, and lets it be done once the daemon is back', async () => {
-    const { daemon, harness, exits } = world;
+    const { harness, exits } = world;
     await harness.driver.launch(await harness.spec('serve'), ONE);
     await daemon.kill();
     const failure = await rejection(harness.driver.stop(ONE, stopOptions({ timeout: 1_000 })));
@@ -99,7 +104,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
   });
 
   it('that is killed again and again under load leaves nothing that nobody knows', async () => {
-    const { daemon, harness, exits } = world;
+    const { harness, exits } = world;
     const { driver } = harness;
     const spec = await harness.spec('serve');
     const outcomes = { launched: 0, refused: 0 };
@@ -133,13 +138,27 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
     expect(new Set(told).size).toBe(told.length);
     expect(exits).toHaveLength(outcomes.launched);
   });
+
+  it('keeps nothing from starting later [item 153]', async () => {
+    const { harness } = world;
+    await harness.driver.launch(await harness.spec('serve'), ONE);
+    await daemon.terminate();
+    const next = await harness.restart();
+    expect(String(await rejection(next.list()))).toContain('Docker does not answer: nothing listens on its socket');
+    expect(next.trouble()).toContain('Docker does not answer');
+    expect(await next.tail(ONE, 10)).toEqual([]);
+    expect(await allLines(next.logs(ONE, { tail: 10, follow: true, signal: never() }))).toEqual([]);
+    await daemon.start();
+    await harness.until(() => next.trouble() === null);
+    expect(await next.list()).toMatchObject([{ id: ONE.id, usable: true }]);
+  });
 });
 
 describe.runIf(here)('a daemon whose containers end with it', () => {
   it('tells of every exit when it is back, and starts engines again', async () => {
-    const world = await worldOf(false);
+    const daemon = await started(false);
+    const { harness, exits } = await worldOf(daemon);
     try {
-      const { daemon, harness, exits } = world;
       await harness.driver.launch(await harness.spec('serve'), ONE);
       await harness.driver.launch(await harness.spec('ignore-term'), TWO);
       await daemon.restart();
@@ -150,28 +169,8 @@ describe.runIf(here)('a daemon whose containers end with it', () => {
       await harness.driver.launch(await harness.spec('serve'), ONE);
       expect(await harness.living(ONE)).toBe(1);
     } finally {
-      await endOf(world);
-    }
-  });
-});
-
-describe.runIf(here)('a daemon that is not there yet', () => {
-  it('keeps nothing from starting later [item 153]', async () => {
-    const world = await worldOf(true);
-    try {
-      const { daemon, harness } = world;
-      await harness.driver.launch(await harness.spec('serve'), ONE);
-      await daemon.terminate();
-      const next = await harness.restart();
-      expect(String(await rejection(next.list()))).toContain('Docker does not answer: nothing listens on its socket');
-      expect(next.trouble()).toContain('Docker does not answer');
-      expect(await next.tail(ONE, 10)).toEqual([]);
-      expect(await allLines(next.logs(ONE, { tail: 10, follow: true, signal: never() }))).toEqual([]);
-      await daemon.start();
-      await harness.until(() => next.trouble() === null);
-      expect(await next.list()).toMatchObject([{ id: ONE.id, usable: true }]);
-    } finally {
-      await endOf(world);
+      await harness.close();
+      await daemon.stop();
     }
   });
 });

@@ -29,8 +29,8 @@ export interface DockerDaemon {
   /** Everything that it writes lies below. */
   readonly folder: string;
   /**
-   * Loads an image without a distribution: Node, `sh`, `sleep`, fake-vllm as `vllm`, its `nvidia-smi`, and `python3`, which
-   * runs `fake-vllm fetch`. Resolves with its tag.
+   * Loads an image without a distribution: Node, `sh`, `sleep`, fake-vllm as `vllm`, its `nvidia-smi`, and a
+   * `python3` that fetches as the gateway's program would. Resolves with its tag.
    */
   loadFakeVllmImage(tag?: string): Promise<string>;
   /** SIGKILL: containers run on (until a restart without `liveRestore` ends them). */

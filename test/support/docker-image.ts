@@ -27,13 +27,8 @@ const NODE = '/usr/local/bin/node';
 const SCRIPTS: Readonly<Record<string, string>> = {
   '/usr/local/bin/vllm': `#!${NODE}\nimport('${HOME}/tools/fake-vllm/main.js');\n`,
   '/usr/local/bin/nvidia-smi': `#!${NODE}\nimport('${HOME}/tools/fake-vllm/nvidia-smi.js');\n`,
-  // What fetches the weights is a line of Python in a real image; its last argument is the repository.
-  '/usr/local/bin/python3': [
-    `#!${NODE}`,
-    `process.argv = [process.argv[0], process.argv[1], 'fetch', process.argv.at(-1)];`,
-    `import('${HOME}/tools/fake-vllm/main.js');`,
-    '',
-  ].join('\n'),
+  // What fetches the weights is a program in Python, which a real image has.
+  '/usr/local/bin/python3': `#!${NODE}\nimport('${HOME}/tools/fake-vllm/python3.js');\n`,
 };
 
 /** A tar stream of the whole image. */

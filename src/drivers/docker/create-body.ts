@@ -90,8 +90,8 @@ function common(
     }),
   );
   const { libraryPath } = settings;
-  const library = libraryPath === null ? {} : { LD_LIBRARY_PATH: libraryPath };
-  const all: Readonly<Record<string, string>> = { ...passed, ...library, ...env };
+  const linking = libraryPath === null ? {} : { LD_LIBRARY_PATH: libraryPath };
+  const all: Readonly<Record<string, string>> = { ...passed, ...linking, ...env };
   return {
     Image: container.image,
     Env: Object.entries(all).map(([name, value]) => `${name}=${value}`),

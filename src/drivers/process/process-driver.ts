@@ -47,7 +47,7 @@ export class ProcessDriver implements Driver {
   #look: Disposable | null = null;
   #looks = 0;
   #pruneDue = true;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(context: DriverContext) {
     this.#context = context;
@@ -58,7 +58,8 @@ export class ProcessDriver implements Driver {
   }
 
   fetch(spec: FetchSpec, options: FetchOptions): Promise<{ readonly image: null }> {
-    return this.#fetcher.fetch(spec, options);
+    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
+    return this.#fetcher.fetch(spec, { ...options, signal });
   }
 
   async pids(replica: ReplicaRef): Promise<readonly number[]> {
@@ -123,7 +124,7 @@ export class ProcessDriver implements Driver {
 
   logs(replica: ReplicaRef, options: LogOptions): AsyncIterable<string> {
     const key = keyOf(replica);
-    const isLive = (): boolean => !this.#closed && this.#held.get(key)?.exited === false;
+    const isLive = (): boolean => !this.#closed.signal.aborted && this.#held.get(key)?.exited === false;
     return this.#logOf(replica).follow({ ...options, isLive });
   }
 
@@ -132,7 +133,7 @@ export class ProcessDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closed.abort();
     this.#look?.[Symbol.dispose]();
     this.#look = null;
     this.#watchers.clear();
@@ -199,7 +200,7 @@ export class ProcessDriver implements Driver {
 
   /** One timer for all: it rests while nothing is held. */
   #arm(): void {
-    if (this.#closed || this.#look !== null || this.#held.size === 0) return;
+    if (this.#closed.signal.aborted || this.#look !== null || this.#held.size === 0) return;
     this.#look = this.#context.platform.clock.after(LOOK_EVERY, () => {
       void this.#lookAtAll().finally(() => {
         this.#look = null;
@@ -212,7 +213,7 @@ export class ProcessDriver implements Driver {
     this.#looks += 1;
     const measure = this.#looks % LOOKS_PER_MEASURE === 0;
     for (const held of this.#held.values()) {
-      if (this.#closed) return;
+      if (this.#closed.signal.aborted) return;
       await this.#lookAt(held, measure);
     }
     if (measure && this.#pruneDue) await this.#prune();

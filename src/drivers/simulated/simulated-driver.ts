@@ -36,13 +36,14 @@ export class SimulatedDriver implements Driver {
     options.signal.throwIfAborted();
     const { clock } = this.machine;
     const script = this.machine.fetch(spec);
+    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
     this.machine.fetching += 1;
     try {
       for (const step of script.steps ?? []) {
-        await clock.sleep(step.after, options.signal);
+        await clock.sleep(step.after, signal);
         options.progress(step.phase, step.fraction);
       }
-      if (script.hang === true) await clock.sleep(Number.MAX_SAFE_INTEGER, options.signal);
+      if (script.hang === true) await clock.sleep(Number.MAX_SAFE_INTEGER, signal);
     } finally {
       this.machine.fetching -= 1;
     }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { allLines, launchStarted, never, ONE, type Fixture } from './harness.ts';
+import { allLines, fetchOptions, launchStarted, never, ONE, rejection, type Fixture } from './harness.ts';
 
 export function closing(fixture: Fixture): void {
   it('leaves engines running when it is closed, and can be closed twice', async () => {
@@ -30,6 +30,15 @@ export function closing(fixture: Fixture): void {
     await driver.close();
     await harness.during(followed);
     expect(await harness.living(ONE)).toBe(1);
+  });
+
+  it('ends the fetches that run when it is closed', async () => {
+    const { driver, harness } = fixture;
+    const fetch = rejection(driver.fetch(await harness.fetchSpec('hang'), fetchOptions()));
+    await harness.until(async () => (await harness.fetching()) === 1);
+    await driver.close();
+    await harness.during(fetch);
+    expect(await harness.fetching()).toBe(0);
   });
 
   it('says that nothing is in its way', async () => {
