@@ -23,10 +23,12 @@ const ROUNDED_AWAY = Math.floor(0.0049 * GIB);
 export function serveArguments(context: LaunchContext, servedName: string): readonly string[] {
   const { model, host, port, share } = context;
   const dialect = dialectOf(context);
+  // Without devices in the ledger the plan knows no degree; the configured one holds.
+  const degree = Math.max(share.tensorParallel, model.tensorParallelSize);
   const flags = [
     ...['--host', host, '--port', String(port), '--served-model-name', servedName],
     ...memoryFlags(context, dialect),
-    ...['--tensor-parallel-size', String(share.tensorParallel), '--max-num-seqs', String(model.maxNumSeqs)],
+    ...['--tensor-parallel-size', String(degree), '--max-num-seqs', String(model.maxNumSeqs)],
   ];
   // Of a model whose memory is declared the plan knows no length; the configured one holds.
   const length = share.maxModelLen ?? model.maxModelLen;
