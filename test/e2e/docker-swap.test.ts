@@ -96,7 +96,7 @@ function complaintAbout({ model, nonce, answer }: Asked): string | null {
   if (ERRORS[code]?.status !== answer.status) return `${model}: ${answer.status} ${code} is no error of ours`;
   // A request that was sent has been told to an engine: what failed is the engine, and the message is about it.
   const explained = answer.status === 503 ? message.includes(`'${model}'`) : /engine/i.test(message);
-  if (!explained || message.length < 40) return `${model}: ${code} is not explained by: ${message}`;
+  if (!explained || message.length < 30) return `${model}: ${code} is not explained by: ${message}`;
   if (code === 'no_capacity' && !/\d ?[GM]iB/.test(message)) return `${model}: no bytes in: ${message}`;
   return null;
 }
@@ -220,6 +220,7 @@ function tell({ asked, looks, decisions }: Run, starts: number, faults: Readonly
   const lines = [
     `swaps per minute: ${60_000 / SWAP_EVERY_MS} asked for, ${perMinute('replica.evicted')} evictions and ${perMinute('replica.ready')} ready starts reached`,
     `${starts} starts with faults ${JSON.stringify(faults)}; answers ${JSON.stringify(answers)}; ${looks} looks at the memory`,
+    `${counts['replica.start_failed'] ?? 0} starts failed, ${counts['replica.disturbed'] ?? 0} were repeated because memory moved beside them`,
   ];
   process.stderr.write(`${lines.join('\n')}\n`);
 }
