@@ -101,7 +101,7 @@ services:
   gateway:
     build: .
     image: '\${GATEWAY_IMAGE:-vllm-gateway:latest}'
-${service(grace, HOST_FOLDERS)}`;
+${container(grace, HOST_FOLDERS)}`;
 }
 
 export function portainerFile(grace: number): string {
@@ -113,7 +113,7 @@ export function portainerFile(grace: number): string {
 services:
   gateway:
     image: '\${GATEWAY_IMAGE:-vllm-gateway:latest}'
-${service(grace, STACK_FOLDERS)}`;
+${container(grace, STACK_FOLDERS)}`;
 }
 
 interface Folders {
@@ -124,7 +124,7 @@ interface Folders {
 const HOST_FOLDERS: Folders = { data: './data', config: './config' };
 const STACK_FOLDERS: Folders = { data: '/opt/vllm-gateway/data', config: '/opt/vllm-gateway/config' };
 
-function service(grace: number, { data, config }: Folders): string {
+function container(grace: number, { data, config }: Folders): string {
   return `    container_name: '\${GATEWAY_CONTAINER_NAME:-vllm_gateway}'
     restart: unless-stopped
     # Reaps what engines or probes leave behind; signals pass through.
