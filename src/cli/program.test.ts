@@ -267,6 +267,16 @@ describe('logs', () => {
     expect(cli.out.text).toBe('qwen-1 100 false\nllama-1 5 true\n');
   });
 
+  it('knows a model by its aliases too', async () => {
+    const { cli, admin } = await connected();
+    admin.control.fleet = FLEET;
+    admin.control.lines = async function* () {
+      yield 'a line';
+    };
+    expect(await cli.run('logs', 'gpt-4o-mini')).toBe(0);
+    expect(admin.control.askedLogs[0]).toMatchObject({ replica: 'llama-1' });
+  });
+
   it('says that a server run by somebody else keeps its own log', async () => {
     const { cli, admin } = await connected();
     const models = [modelSnapshot('there', { state: 'ready', driver: 'external', replicas: ['there-1'] })];

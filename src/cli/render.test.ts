@@ -1,9 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import type { ReplicaStatus } from '../admin/contract.ts';
 import { readEvents } from './sse.ts';
+import { preparationText, progressText } from './render-status.ts';
 import { plain, renderTable } from './table.ts';
 import { renderTree } from './tree.ts';
 import { mibText, spanText } from './words.ts';
+
+const REPLICA: ReplicaStatus = {
+  ...{ model: 'llama', generation: 1, state: 'starting', phase: null, progress: null, eta_s: null, devices: [] },
+  ...{ reserved_mib: 0, measured: false, leases: 0, pid: null, container: null, adopted: false, stop_reason: null },
+  ...{ started_at: null, ready_at: null },
+};
 
 describe('rendering', () => {
   it('pads columns and leaves empty ones out', () => {
@@ -22,6 +30,19 @@ describe('rendering', () => {
     [7_200_000, '2h'],
   ])('%i ms is %s', (span, text) => {
     expect(spanText(span)).toBe(text);
+  });
+
+  it('says how far a start is, its files first [item 166]', () => {
+    const since = '2026-01-01T00:00:00.000Z';
+    expect(preparationText({ phase: 'weights', progress: 0.456, since, eta_s: 130 })).toBe(
+      'weights 46 %, about 2m 10s left',
+    );
+    expect(preparationText({ phase: 'image', progress: null, since, eta_s: null })).toBe('image');
+    const replica = { state: 'reserved', phase: null, progress: null, eta_s: null } as const;
+    expect(progressText({ ...REPLICA, ...replica })).toBe('waiting for its turn');
+    expect(progressText({ ...REPLICA, state: 'starting', phase: 'graphs', progress: 0.5, eta_s: 4 })).toBe(
+      'graphs 50 %, about 4s left',
+    );
   });
 
   it('says MiB and GiB', () => {

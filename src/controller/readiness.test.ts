@@ -36,7 +36,7 @@ class ScriptedServer {
   };
 }
 
-const answer = (status: number, body: string): HttpAnswer => ({ status, body, headers: {} }) as unknown as HttpAnswer;
+const answer = (status: number, body: string): HttpAnswer => ({ status, body, headers: {} });
 
 async function ask(server: ScriptedServer): Promise<{ readonly kind: string; readonly odd: readonly string[] }> {
   const clock = new VirtualClock();

@@ -92,7 +92,7 @@ function environment(indent: string): string {
 export function composeFile(grace: number): string {
   return `${GENERATED_YAML}
 #
-#   docker compose up -d --build      after config/models.yaml is written (examples/gateway.yaml shows how)
+#   docker compose up -d --build      after config/models.yaml is written (README.md shows one)
 #   docker compose exec gateway vllm-gateway status
 #
 # Values come from the shell or from a file .env beside this one; what config/models.yaml says goes before them. An empty
