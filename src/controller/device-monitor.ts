@@ -288,7 +288,9 @@ export class DeviceMonitor {
   }
 
   #discover(reading: ProbeReading): void {
-    const { post, settings, state } = this.#options;
+    const { post, settings, state, log, probe } = this.#options;
+    if (!this.#found)
+      log.info({ probe: probe.kind, devices: reading.devices.length }, probe.detail ?? 'devices are read');
     this.#found = true;
     this.#remember(reading);
     const all = { ...reading, devices: [...this.#known.values()], driverVersion: this.#driverVersion };

@@ -170,11 +170,15 @@ export class Measuring {
     if (!start || devices.length === 0 || devices.length < replica.reservations.size) return null;
     const growth = look && this.#growth(start, look, devices);
     if (growth && isBelieved(growth, devices)) return { steady: growth, source: 'device' };
-    // What was declared is not taken back on an engine's word.
-    const said =
-      model.settings.memory === null && report ? saidBytes(report, this.#options.state.settings.memory.overhead) : null;
-    const steady = said === null ? null : new Map(devices.map((id) => [id, said]));
-    return steady && isBelieved(steady, devices) ? { steady, source: 'engine' } : null;
+    // What was declared is not taken back on an engine's word, and no engine takes more than it was told.
+    const said = model.settings.memory === null && report ? saidBytes(report, this.#overhead) : null;
+    if (said === null) return null;
+    const steady = new Map(devices.map((id) => [id, Math.min(said, replica.reservations.get(id) ?? said)]));
+    return isBelieved(steady, devices) ? { steady, source: 'engine' } : null;
+  }
+
+  get #overhead(): Bytes {
+    return this.#options.state.settings.memory.overhead;
   }
 
   /** Of whole devices, since its launch; null when something else has moved there meanwhile. */

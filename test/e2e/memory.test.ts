@@ -156,6 +156,20 @@ it('a model of unknown size starts alone on its share, is measured, and leaves r
   expect(decided(gateway, 'model.sized', 'unknown')).toBe(true);
 });
 
+it('a start that lacks memory for its cache is planned larger the next time, by what it lacked [item 125]', async () => {
+  using gpus = watchedGpus('lacks', [20]);
+  await using gateway = await start(gpus, [{ name: 'tight', knobs: { FAULT: 'kv_too_small' } }]);
+  await using clients = new Clients(gateway.url);
+  const failed = await clients.chat('tight');
+  expect(errorOf(failed)).toMatchObject({ code: 'model_start_failed', cause: 'out_of_memory' });
+  expect(decided(gateway, 'model.resized', 'tight')).toBe(true);
+  const { basis, need } = await planOf(gateway, 'tight');
+  expect(basis).toBe('estimate');
+  // One GiB was needed and half of one was there.
+  const more = (need?.total_bytes ?? 0) / 2 ** 20 - ESTIMATE_MIB;
+  expect([more > 500, more < 600]).toEqual([true, true]);
+});
+
 describe('somebody else on the device', () => {
   it('keeps models from starting, which say so; what is ready serves [items 98, 99, 100]', async () => {
     using gpus = watchedGpus('tenant', [20]);
