@@ -90,6 +90,20 @@ describe('a daemon that does not answer', () => {
   });
 });
 
+describe('a daemon that was restarted', () => {
+  it('is asked anew what it can do', async () => {
+    const { docker, driver } = bench;
+    const spec = containerSpec({ deviceUuids: null });
+    await driver.launch(spec, ONE);
+    docker.info = { Runtimes: { runc: {}, nvidia: {} } };
+    docker.breakEvents();
+    await until(() => docker.watchers === 1 && docker.of('GET', /^\/info$/).length > 1);
+    await driver.launch(spec, identity('two-2'));
+    const requests = docker.created().map(({ HostConfig }) => HostConfig.DeviceRequests?.length ?? 0);
+    expect(requests).toEqual([0, 1]);
+  });
+});
+
 describe('a daemon that refuses', () => {
   it.each([
     [404, 'No such image: vllm/vllm-openai:v0.16.0', 'image', 'not on this machine'],

@@ -66,6 +66,7 @@ export class DockerDriver implements Driver {
     this.#fetcher = new Fetcher(parts);
     this.#saved = new SavedLogs(context.platform, context.stateDir);
     this.#observer = new Observer(this.#client, context.platform, ofGateway(context.gatewayId), {
+      connected: () => this.#place.forget(),
       changed: (container) => {
         for (const held of this.#held.values()) if (held.container === container) void this.#look(held);
       },

@@ -14,6 +14,8 @@ const LAST_RETRY: Milliseconds = 10 * SECOND;
 const JITTER = 0.5;
 
 export interface ObserverEvents {
+  /** It is there, for the first time or again: what was known of it may not hold any more. */
+  readonly connected: () => void;
   /** This container ended or was removed, as far as the daemon says. */
   readonly changed: (container: string) => void;
   /** Looks at everything. May reject: it comes again. */
@@ -58,6 +60,7 @@ export class Observer {
       const began = this.#platform.clock.monotonic();
       try {
         const stream = await this.#client.events(this.#label, signal);
+        this.#events.connected();
         // Only now: what ends from here on is an event, what ended before is seen in this look.
         await this.#events.sync();
         for await (const event of jsonLines(stream)) this.#tell(event);

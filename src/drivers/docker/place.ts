@@ -14,6 +14,7 @@ export class PlaceFinder {
   readonly #finder: SurroundingsFinder;
   readonly #told = new Set<string>();
   #known: Promise<Place> | null = null;
+  #finding = false;
   #trouble: string | null = null;
 
   constructor(client: DockerClient, settings: DockerSettings, context: DriverContext) {
@@ -36,11 +37,13 @@ export class PlaceFinder {
     return this.#known;
   }
 
+  /** What is being found out at this moment is fresh enough: two at once would both make the network. */
   forget(): void {
-    this.#known = null;
+    if (!this.#finding) this.#known = null;
   }
 
   async #find(): Promise<Place> {
+    this.#finding = true;
     try {
       const [daemon, surroundings] = await Promise.all([this.#client.info(), this.#finder.find()]);
       this.#trouble = null;
@@ -49,6 +52,8 @@ export class PlaceFinder {
       this.#known = null;
       this.#trouble = error instanceof LaunchError ? error.message : null;
       throw error;
+    } finally {
+      this.#finding = false;
     }
   }
 }
