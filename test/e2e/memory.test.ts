@@ -81,10 +81,10 @@ describe('models whose size is known', () => {
     expect(learned?.gpu_memory_utilization).toBeCloseTo(ESTIMATE_MIB / 20_480, 3);
     expect(learned?.kv_cache_mib).toBeGreaterThan(3_000);
     expect(gpus.used()[0]).toBeCloseTo(2 * (learned?.steady_mib ?? 0), -2);
-    for (const phase of ['metadata', 'load', 'profile']) {
-      const labels = { model: 'one', phase };
-      expect([phase, await metric(gateway, 'cold_start_seconds_count', labels)]).toEqual([phase, 1]);
-    }
+    const phases = (phase: object): Promise<number> =>
+      metric(gateway, 'cold_start_seconds_count', { model: 'one', ...phase });
+    expect(await phases({ phase: 'metadata' })).toBe(1);
+    expect(await phases({})).toBeGreaterThan(3);
   });
 
   it('are planned by what was learned the next time, with the same share and KV cache [item 128]', async () => {
