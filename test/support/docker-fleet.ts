@@ -67,7 +67,10 @@ export async function startDockerFleet(name: string, gib: readonly number[]): Pr
     base_used_mib: 0,
   }));
   writeFileSync(file, JSON.stringify({ devices, claims: {} }));
-  const daemon = await daemonWithGpus(join(folder, 'bin'));
+  const daemon = await daemonWithGpus(join(folder, 'bin')).catch((error: unknown) => {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  });
   let planned = 0;
   return {
     daemon,
