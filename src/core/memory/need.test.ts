@@ -90,6 +90,16 @@ describe('what a replica needs, in the cases of the original', () => {
 });
 
 describe('the basis of a need', () => {
+  it('is what was declared, and an engine that kept to it is told its KV cache of last time', () => {
+    const state = fleetOf(cards('gpu-0'), [modelOn('m', 5 * GIB, ONE)]);
+    expect(shareOf(state).kvCacheBytes).toBeNull();
+    const footprint = learn(modelNamed(state, 'm'), 4 * GIB, { peakBytes: 5 * GIB, kvCacheBytes: GIB });
+    expect(needOf(state)).toMatchObject({ basis: 'declared', totalBytes: 5 * GIB });
+    expect(shareOf(state).kvCacheBytes).toBe(GIB);
+    modelNamed(state, 'm').footprints.splice(0, 1, { ...footprint, peakBytes: 5 * GIB + 1 });
+    expect(shareOf(state).kvCacheBytes).toBeNull();
+  });
+
   it('is what was declared before anything else', () => {
     const state = fleetOf(cards('gpu-0'), [modelOn('m', 5 * GIB, ONE)]);
     learn(modelNamed(state, 'm'), 9 * GIB);

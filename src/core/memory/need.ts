@@ -21,7 +21,7 @@ export interface Need {
   readonly totalBytes: Bytes;
   /** Between launch and ready; at least `totalBytes`. */
   readonly peakBytes: Bytes;
-  /** Where the numbers are from, when the basis is a footprint. */
+  /** What is known from an earlier run: where the numbers are from, or, beside declared ones, what it may be told. */
   readonly footprint: Footprint | null;
 }
 
@@ -78,8 +78,8 @@ export function needOn(
 ): Need {
   const { memory, sizing } = model.settings;
   if (device.unmeasured) return plain('discovery', capacity(device));
-  if (memory !== null) return plain('declared', memory);
   const footprint = matchingFootprint(model, device, tensorParallel);
+  if (memory !== null) return declared(memory, footprint);
   if (footprint) return seen(footprint, device.budgetBytes);
   if (estimate !== null && !isWholeCard(state)) return estimated(estimate, model.shortage, device.budgetBytes);
   // What no one knows anything of gets all that there is.
@@ -89,6 +89,12 @@ export function needOn(
 
 function plain(basis: NeedBasis, bytes: Bytes): Need {
   return { basis, parts: null, totalBytes: bytes, peakBytes: bytes, footprint: null };
+}
+
+/** An engine that kept to what was declared is told its KV cache of last time: then it need not measure, nor be left in peace. */
+function declared(memory: Bytes, footprint: Footprint | null): Need {
+  const kept = footprint !== null && footprint.peakBytes <= memory;
+  return { ...plain('declared', memory), footprint: kept ? footprint : null };
 }
 
 /** It has run on such a device, so it fits on it: what it took beyond the budget is no reason to refuse it for ever. */
