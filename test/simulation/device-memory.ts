@@ -93,6 +93,9 @@ export class DeviceMemory {
     const { state } = this.#kernel;
     const known = state.devices.get(id);
     if (!known || known.silent !== null || this.foreign(id) > (owner.foreseen.get(id) ?? 0)) return true;
+    // Begun by an earlier life of the gateway, which knew of less.
+    const mover = state.replicas.get(owner.ref.id);
+    if (mover?.adopted === true && mover.readyAt === null) return true;
     let booked = 0;
     for (const [other, bytes] of new Map(this.#owners).set(owner, new Map([[id, wanted]]))) {
       const replica = state.replicas.get(other.ref.id);

@@ -164,3 +164,26 @@ describe('a start that ran out of memory', () => {
     expect(tight.state.models.get('a')?.shortage).toBe(1.75 * GIB);
   });
 });
+
+describe('a footprint that does not hold', () => {
+  it('is not believed again after a start that was planned with it ran out of memory', () => {
+    const story = new Story({ devices, models: [sized('a')] });
+    story.ask('a');
+    untilMeasured(story);
+    story.act({ kind: 'unload', model: 'a' });
+    for (let failure = 1; failure <= 2; failure += 1) {
+      expect(story.decisions('footprint.doubted')).toEqual([]);
+      story.act({ kind: 'start_fault', model: 'a', fault: 'exits', cause: 'out_of_memory', share: 0.5 });
+      story.ask('a');
+      story.until('failed', () => story.tally('a')['model_start_failed'] === failure);
+      expect(bytes(story, 'a')).toBeUndefined();
+      story.run(10_000);
+    }
+    expect(story.decisions('footprint.doubted')[0]?.reason).toContain('11.1GiB');
+    story.ask('a');
+    story.untilReady('a');
+    expect(bytes(story, 'a')).toBe(estimated);
+    untilMeasured(story, 2);
+    expect(story.effects('footprint.learned')).toHaveLength(2);
+  });
+});

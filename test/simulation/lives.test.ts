@@ -165,3 +165,23 @@ describe('what does not go away', () => {
     story.until('b', () => story.tally('b')['completed'] === 1);
   });
 });
+
+describe('what an earlier run left', () => {
+  const devices = [simulatedDevice('gpu-0', 24, 1)];
+  const of = (name: string) =>
+    simulatedModel(name, { memory: 15 * GIB }, { truth: { steady: 0.5, peak: 0.6 }, measured: 'bytes' });
+
+  it('[item 155] is adopted as it stood together, although more was promised at its launches than there is', () => {
+    const story = new Story({ devices, models: [of('a'), of('b')] });
+    for (const model of ['a', 'b']) {
+      story.ask(model);
+      story.untilReady(model);
+      story.until('measured', () => story.current(model)?.measured === true);
+    }
+    expect(story.state.counters.evictions).toBe(0);
+    story.world.restart(true);
+    story.run(5_000);
+    expect([story.phase('a'), story.phase('b')]).toEqual(['ready', 'ready']);
+    expect(story.decisions('replica.not_adopted')).toEqual([]);
+  });
+});

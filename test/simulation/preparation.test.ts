@@ -162,3 +162,23 @@ describe('files', () => {
     expect(story.world.shutdownDone).toBe(true);
   });
 });
+
+describe('an engine of an earlier run that is found late', () => {
+  it('ends the preparation of its model', () => {
+    const story = new Story({ models: [simulatedModel('a', { needsPreparation: true }, { prepareMs: 60_000 })] });
+    story.ask('a');
+    story.run(5_000);
+    expect(story.state.models.get('a')?.preparation).not.toBeNull();
+    story.world.kernel.step({
+      kind: 'replica.found',
+      found: {
+        ...{ id: 'a-left', generation: 1, model: 'a', specHash: 'a#0', reservations: new Map([['gpu-0', GIB]]) },
+        ...{ port: null, endpoint: { origin: 'sim://a-left', pathPrefix: '', pid: 1, container: null } },
+        ...{ usable: true, ageMs: null },
+      },
+    });
+    expect(story.state.models.get('a')?.preparation).toBeNull();
+    expect(story.effects('model.prepare_cancelled')).toHaveLength(1);
+    expect(story.current('a')?.id).toBe('a-left');
+  });
+});

@@ -154,3 +154,24 @@ describe('what the original did wrong', () => {
     expect(story.effects('ticket.granted').at(-1)?.replica.id).not.toBe(old);
   });
 });
+
+describe('a courtesy', () => {
+  it('takes nothing that one who waits already will need', () => {
+    const story = new Story({ devices, models: [of('busy', 6), of('a', 6), of('bad', 12), of('c', 18)] });
+    story.ask('a');
+    story.untilAnswered(1);
+    story.ask('busy', 1, { workMs: 140_000 });
+    story.untilReady('busy');
+    story.run(100_000);
+    story.act(breaks('bad'));
+    story.ask('bad');
+    story.run(100);
+    expect(story.stops('a')).toEqual(['evicted']);
+    story.ask('c');
+    story.until('bad failed', () => story.tally('bad')['model_start_failed'] === 1);
+    story.untilAnswered(4);
+    expect(story.tally('c')).toEqual({ completed: 1 });
+    expect(story.decisions('model.restored')).toEqual([]);
+    expect(story.starts('a')).toBe(1);
+  });
+});

@@ -1,4 +1,5 @@
 /** One simulated machine with its gateway: kernel, engines, clients, history, and what operators do to it. */
+import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { FleetEffect } from '../../src/core/effects.ts';
 import type { FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import { Clients } from './clients.ts';
@@ -26,6 +27,9 @@ export class World {
   shutdownDone = false;
   /** Written down by the shell, so that they outlive it. */
   #pinned: readonly string[] = [];
+
+  /** Kept from one life of the gateway to the next. */
+  readonly #learned = new Map<string, Footprint>();
 
   constructor(scenario: Scenario, options: Partial<KernelOptions> = {}) {
     this.scenario = scenario;
@@ -107,8 +111,11 @@ export class World {
     this.files.gatewayDied();
     this.kernel.rebirth(this.#inForce());
     this.shutdownDone = false;
+    this.kernel.step({ kind: 'adoption.begun' });
+    this.kernel.step({ kind: 'footprints.loaded', footprints: [...this.#learned.values()] });
     for (const found of this.engines.found(adoptable)) this.kernel.step({ kind: 'replica.found', found });
     this.monitor.lookAtAll();
+    this.kernel.step({ kind: 'adoption.ended' });
     this.boot();
   }
 
@@ -249,8 +256,12 @@ export class World {
         return this.files.prepare(effect.model);
       case 'model.prepare_cancelled':
         return this.files.cancel(effect.model);
-      case 'footprint.learned':
+      case 'footprint.learned': {
+        const { model, signature } = effect.footprint;
+        const { deviceClass, tensorParallel } = signature;
+        this.#learned.set(`${model} ${deviceClass} ${tensorParallel}`, effect.footprint);
         return;
+      }
       case 'replica.adopt':
         return this.engines.adopt(effect.replica);
       case 'replica.watch':

@@ -1,13 +1,16 @@
 /** What an earlier gateway process left behind: adopted when it is ours, unchanged and wanted; ended otherwise. */
 import { held } from '../memory/ledger.ts';
+import { matchingFootprint } from '../memory/need.ts';
 import { newDevice } from '../fleet.ts';
 import { maySpan } from '../memory/span.ts';
 import type { FoundReplica } from '../events.ts';
+import type { Footprint } from '../memory/footprint.ts';
 import { decide, refOf, type Run } from '../run.ts';
-import type { Device, FleetState, Replica } from '../state.ts';
+import type { Device, FleetState, Model, Replica } from '../state.ts';
 import type { Bytes } from '../../units.ts';
 import { syncClocks } from './clocks.ts';
 import { isListed } from './devices.ts';
+import { cancelPreparation } from './prepare.ts';
 import { blank, NO_SHARE } from './start.ts';
 import { gateIsFree, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
@@ -20,7 +23,7 @@ export function found(run: Run, seen: FoundReplica): void {
   const { state, now } = run;
   if (state.replicas.has(seen.id)) return;
   const model = state.models.get(seen.model);
-  const reservations = placesOf(state, seen);
+  const { reservations, peaks } = placesOf(state, seen, model);
   const refusal = whyNot(run, seen, reservations);
   const replica: Replica = {
     ...blank(now),
@@ -32,7 +35,7 @@ export function found(run: Run, seen: FoundReplica): void {
     configVersion: state.settings.version,
     stopTimeout: model?.settings.stopTimeout ?? STOP_TIMEOUT_UNKNOWN,
     reservations,
-    peaks: reservations,
+    peaks,
     share: seen.share ?? { ...NO_SHARE, tensorParallel: seen.reservations.size },
     adopted: refusal === null,
     phase: 'starting',
@@ -54,6 +57,8 @@ export function found(run: Run, seen: FoundReplica): void {
     stopNow(run, replica, 'not_adopted');
     return;
   }
+  // A driver that answers late tells of it when somebody has asked for the model already.
+  cancelPreparation(run, model, 'An earlier run had started it.');
   forgetPlace(run, model);
   model.current = replica.id;
   if (gateIsFree(state, replica, 'start')) takeGate(state, replica, now);
@@ -72,14 +77,35 @@ export function endAdoption(run: Run): void {
   }
 }
 
-/** While the devices cannot be read, what stands on any of them stands on the one in their place. */
-function placesOf(state: FleetState, seen: FoundReplica): ReadonlyMap<string, Bytes> {
-  const places = new Map<string, Bytes>();
+interface Places {
+  readonly reservations: ReadonlyMap<string, Bytes>;
+  readonly peaks: ReadonlyMap<string, Bytes>;
+}
+
+/**
+ * While the devices cannot be read, what stands on any of them stands on the one in their place. What was promised at its
+ * launch is not what the earlier run counted with once it had measured it.
+ */
+function placesOf(state: FleetState, seen: FoundReplica, model: Model | undefined): Places {
+  const [reservations, peaks] = [new Map<string, Bytes>(), new Map<string, Bytes>()];
   for (const [id, bytes] of seen.reservations) {
     const device = state.devices.get(id) ?? unreadDevice(state) ?? strayDevice(state, id, bytes);
-    places.set(device.id, device.unmeasured ? device.budgetBytes : bytes);
+    const known = device.unmeasured ? null : knownOf(model, seen, device);
+    const steady = device.unmeasured
+      ? device.budgetBytes
+      : known
+        ? Math.min(device.budgetBytes, known.steadyBytes)
+        : bytes;
+    reservations.set(device.id, steady);
+    // It may be in the middle of its start.
+    peaks.set(device.id, Math.max(steady, bytes, Math.min(device.budgetBytes, known?.peakBytes ?? 0)));
   }
-  return places;
+  return { reservations, peaks };
+}
+
+function knownOf(model: Model | undefined, seen: FoundReplica, device: Device): Footprint | null {
+  if (model?.settings.specHash !== seen.specHash) return null;
+  return matchingFootprint(model, device, seen.share?.tensorParallel ?? seen.reservations.size);
 }
 
 /** Until it is gone it stands somewhere, and where is not known. */
@@ -94,7 +120,10 @@ function unreadDevice(state: FleetState): Device | undefined {
   return [...state.devices.values()].find((device) => device.unmeasured && isListed(state, device.id));
 }
 
-/** It runs, so it fits beside what is really there: only what was promised to others speaks against it. */
+/**
+ * It runs, so it fits beside what is really there, and beside all that was found with it: only what was promised to others
+ * since then speaks against it.
+ */
 function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>): string | null {
   const { state } = run;
   if (seen.usable !== true) return seen.usable;
@@ -110,7 +139,8 @@ function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>
     const device = state.devices.get(id);
     if (!isListed(state, id)) return `its device ${id} is not configured any more`;
     if (!model.settings.deviceIds.includes(id)) return `the model may not use device ${id} any more`;
-    if (device && !device.unmeasured && held(state, id) + bytes > device.budgetBytes) {
+    const promised = state.adopting ? 0 : held(state, id);
+    if (device && !device.unmeasured && promised + bytes > device.budgetBytes) {
       return `its memory does not fit on ${id}`;
     }
   }

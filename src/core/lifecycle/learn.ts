@@ -2,6 +2,7 @@
 import { formatSize, type Bytes } from '../../units.ts';
 import type { Footprint } from '../memory/footprint.ts';
 import { capacity, held } from '../memory/ledger.ts';
+import { matchingFootprint } from '../memory/need.ts';
 import { decide, type Run } from '../run.ts';
 import type { FleetState, Model, Replica } from '../state.ts';
 import { forgetVanished, isListed } from './devices.ts';
@@ -111,4 +112,20 @@ export function recordShortage(run: Run, model: Model, replica: Replica, lacked:
     `Its start lacked ${formatSize(lacked)} on each device: the next one is planned ${formatSize(shortage)} above the estimate.`,
     { lacked_bytes: lacked, shortage_bytes: shortage },
   );
+}
+
+/**
+ * A start that was planned with a footprint ran out of memory, and not for the first time in a row: something may have
+ * passed by once, but what fails twice was not seen right, and would be believed for ever.
+ */
+export function doubtFootprint(run: Run, model: Model, replica: Replica): void {
+  if (model.backoff.failures === 0) return;
+  for (const id of replica.reservations.keys()) {
+    const device = run.state.devices.get(id);
+    const footprint = device && matchingFootprint(model, device, replica.share.tensorParallel);
+    if (!footprint) continue;
+    model.footprints.splice(model.footprints.indexOf(footprint), 1);
+    const words = `Its starts run out of memory with the ${formatSize(footprint.steadyBytes)} that were seen of it on ${id}: it is planned without them and measured anew.`;
+    decide(run, 'footprint.doubted', { model: model.name }, words, { steady_bytes: footprint.steadyBytes });
+  }
 }

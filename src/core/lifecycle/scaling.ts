@@ -177,13 +177,21 @@ function restore(run: Run, name: string, failed: string): void {
     return;
   }
   const plan = planIdle(state, model, run.now);
-  if (plan.kind === 'fits' && plan.victims.length === 0 && mayPass(run, model, plan.reservations)) {
+  if (plan.kind === 'fits' && plan.victims.length === 0 && !isAwaited(run, plan.reservations)) {
     state.restoring.delete(name);
     decide(run, 'model.restored', { model: name }, 'It was evicted for a start that failed, and comes back.');
     reserve(run, model, plan, 'evicted');
   } else if (!state.replicas.has(failed)) {
     state.restoring.delete(name);
   }
+}
+
+/** Somebody waits for memory there: what is free is a part of it, and a start in its way would have to be waited for. */
+function isAwaited({ state }: Run, reservations: ReadonlyMap<string, Bytes>): boolean {
+  for (const name of state.unplaced) {
+    if (state.models.get(name)?.settings.deviceIds.some((id) => reservations.has(id))) return true;
+  }
+  return false;
 }
 
 /** Reservations that can no longer come true (a victim got stuck, others took memory) are planned anew. */

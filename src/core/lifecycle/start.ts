@@ -11,7 +11,7 @@ import { endRest, isBackingOff, recordFailure } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { failWaiters } from './failure.ts';
 import { armIdle } from './idle.ts';
-import { recordShortage } from './learn.ts';
+import { doubtFootprint, recordShortage } from './learn.ts';
 import { moveTo } from './replica.ts';
 import { restoreDisplaced } from './restore.ts';
 import { neighbours, releaseGate, takeGate } from './start-gate.ts';
@@ -262,6 +262,7 @@ export function startFailed(
   model.disturbed = 0;
   // What was there is gone, or never was what it seemed.
   if (cause === 'image' || cause === 'model_files') model.prepared = !model.settings.needsPreparation;
+  if (cause === 'out_of_memory') doubtFootprint(run, model, replica);
   if (cause === 'out_of_memory' && shortage !== null) recordShortage(run, model, replica, shortage);
   failWaiters(run, model, cause, message);
   restoreDisplaced(run, model, replica);
