@@ -49,8 +49,11 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
     simulated: createDriver('simulated', context),
   } satisfies Record<ModelConfig['driver'], Driver>;
   const all: readonly Driver[] = Object.values(drivers);
+  const models = [...config.models.values()];
+  // Its client is not even loaded where there is no daemon and nobody asks for one.
+  const withDocker = models.some(({ driver }) => driver === 'docker') || (await isThere(platform, docker.socket));
   const runtimes = new Map<string, ModelRuntime>();
-  for (const model of config.models.values()) {
+  for (const model of models) {
     runtimes.set(
       model.name,
       bind({ ...options, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
@@ -59,9 +62,15 @@ export async function createModelRuntimes(options: RuntimesOptions): Promise<Mod
   return {
     of: (model) => runtimes.get(model),
     driverOf: (kind) => all.find((driver) => driver.kind === kind),
-    drivers: all,
+    drivers: all.filter(({ kind }) => kind !== 'docker' || withDocker),
     adoptionBarred: keys.fresh ? 'the secret that its key was made from is lost' : null,
   };
+}
+
+/** What must not even be looked at may be there all the same. */
+async function isThere(platform: Platform, socket: string): Promise<boolean> {
+  const found = await platform.files.stat(socket.replace(/^unix:\/\//, '')).catch(() => 'out of reach');
+  return found !== undefined;
 }
 
 interface Binding extends Pick<RuntimesOptions, 'config' | 'devices' | 'sizeOf' | 'tokenizerOf' | 'hubToken'> {

@@ -6,6 +6,7 @@ import {
   fleetSettings,
   modelSettings,
   RecordingSink,
+  ScriptedDriver,
   silentLog,
   type ScriptedFleet,
 } from '../../test/support/scripted-fleet.ts';
@@ -105,6 +106,20 @@ describe('an adopted engine', () => {
 describe('what an earlier run left', () => {
   const lists = { devices: { known: null } };
 
+  it.each([
+    ['a model that is not configured any more', 'gone'],
+    ['a model that another driver runs now', 'a'],
+  ])('is stopped by the driver that found it: of %s', async (_of, model) => {
+    const docker = new ScriptedDriver('docker');
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]), { others: [docker] });
+    docker.found = [{ ...left, model, specHash: 'as it was then' }];
+    await lookAround(fleet);
+    await fleet.flush();
+    expect(docker.stops.map(({ replica }) => replica.id)).toEqual([left.id]);
+    expect(fleet.driver.stops).toEqual([]);
+    expect(fleet.controller.state.replicas.size).toBe(0);
+  });
+
   it('is found under the devices as they are called now, by its processes', async () => {
     const probe = new ScriptedProbe();
     probe.set('gpu-0', 9);
@@ -120,6 +135,26 @@ describe('what an earlier run left', () => {
     // Its memory is ours from the first look on.
     expect(state.devices.get('gpu-0')?.foreignBytes).toBe(0);
     expect(fleet.footprints).toEqual([]);
+  });
+
+  it.each([
+    ['finds nothing', async () => []],
+    ['does not answer', () => Promise.reject(new Error('the daemon is away'))],
+  ])('is asked for once where no model uses the driver, and it %s', async (_what, list) => {
+    const docker = new ScriptedDriver('docker');
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]), { others: [docker] });
+    let asked = 0;
+    let closed = false;
+    docker.list = () => {
+      asked += 1;
+      return list();
+    };
+    docker.close = async () => {
+      closed = true;
+    };
+    await lookAround(fleet);
+    await pass(fleet, 60 * SECOND);
+    expect([asked, closed, fleet.platform.clock.pending]).toEqual([1, true, 0]);
   });
 
   it('is asked for again and again where a driver does not answer', async () => {

@@ -86,8 +86,7 @@ export class Commands implements FleetControl {
   logs(replicaId: string, options: LogOptions): AsyncIterable<string> | undefined {
     const replica = this.#controller.state.replicas.get(replicaId);
     if (!replica) return undefined;
-    const driver = this.#runtimes.of(replica.model)?.driver ?? this.#runtimes.driverOf(replica.driver);
-    return driver?.logs({ id: replica.id, generation: replica.generation }, options);
+    return this.#runtimes.driverOf(replica.driver)?.logs({ id: replica.id, generation: replica.generation }, options);
   }
 
   health(): { readonly ready: boolean; readonly reasons: readonly string[] } {

@@ -189,7 +189,8 @@ export class Performer {
     const places = [...(seen?.reservations.keys() ?? [])];
     this.measuring.moved(places);
     if (effect.exited) pools.destroy(replica.id);
-    const driver = runtimes.of(effect.model)?.driver ?? runtimes.driverOf(seen?.driver ?? 'process');
+    // Not its model's, which may have another one by now.
+    const driver = seen ? runtimes.driverOf(seen.driver) : runtimes.of(effect.model)?.driver;
     const context = { ...this.#options, log: telemetry.log, monitor: devices(), driver, signal: this.#closing.signal };
     if (!(await stopReplica(context, effect))) return;
     this.measuring.moved(places);

@@ -45,10 +45,19 @@ export async function reconcile(context: ReconcileContext): Promise<void> {
 
 /** What a driver that does not answer has left is looked for until it does. */
 async function listed(context: ReconcileContext, driver: Driver): Promise<readonly Listed[]> {
+  const { log, controller } = context;
+  const used = [...controller.state.models.values()].some(({ settings }) => settings.driver === driver.kind);
   try {
-    return (await driver.list()).map((seen) => ({ driver, seen }));
+    const found = foundBy(driver, await driver.list());
+    if (!used && found.length === 0) await driver.close();
+    return found;
   } catch (error) {
-    const { log } = context;
+    if (!used) {
+      // Of a daemon that nobody here needs it is not asked again whether it had something once.
+      log.debug({ err: error, driver: driver.kind }, 'what an earlier run may have left cannot be listed');
+      await driver.close();
+      return [];
+    }
     log.error({ err: error, driver: driver.kind }, 'what an earlier run left cannot be listed; it is tried again');
     void listLater(context, driver);
     return [];
@@ -62,14 +71,15 @@ async function listLater(context: ReconcileContext, driver: Driver): Promise<voi
       await platform.clock.sleep(LIST_AGAIN, signal);
       const found = await driver.list();
       log.info({ driver: driver.kind, found: found.length }, 'what an earlier run left is listed now');
-      return await tell(
-        context,
-        found.map((seen) => ({ driver, seen })),
-      );
+      return await tell(context, foundBy(driver, found));
     } catch (error) {
       log.debug({ err: error, driver: driver.kind }, 'it still cannot be listed');
     }
   }
+}
+
+function foundBy(driver: Driver, found: readonly FoundReplica[]): readonly Listed[] {
+  return found.map((seen) => ({ driver, seen: { ...seen, driver: driver.kind } }));
 }
 
 async function tell(context: ReconcileContext, listed: readonly Listed[]): Promise<void> {

@@ -27,6 +27,8 @@ export interface FoundReplica {
   readonly id: string;
   readonly generation: number;
   readonly model: string;
+  /** Who found it, and alone can end it; absent = the driver of its model. */
+  readonly driver?: DriverKind;
   readonly specHash: string;
   readonly reservations: ReadonlyMap<string, Bytes>;
   /** What it was told; absent or null = nobody wrote it down. */

@@ -4,6 +4,7 @@
  * `test/contract/driver-contract.ts`, holds for every driver.
  */
 import type { FetchSpec, LaunchSpec } from '../core/launch.ts';
+import type { DriverKind } from '../core/settings.ts';
 import type { Endpoint, ReplicaRef } from '../core/state.ts';
 import type { FoundReplica } from '../core/events.ts';
 import type { StartFailureCause } from '../errors.ts';
@@ -58,7 +59,7 @@ export interface LogOptions {
 }
 
 export interface Driver {
-  readonly kind: string;
+  readonly kind: DriverKind;
   /**
    * Makes present what a launch needs: pulls the image when it is absent, then runs `argv` to its end where engines run.
    * Resolves with the digest of the image, null where there is none; rejects with LaunchError. Aborting ends all of it.

@@ -6,7 +6,7 @@ import type { FoundReplica } from '../../src/core/events.ts';
 import type { FetchSpec } from '../../src/core/launch.ts';
 import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { MemoryRules } from '../../src/core/memory/sizing.ts';
-import type { DeviceSettings, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
+import type { DeviceSettings, DriverKind, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
 import type { Endpoint, ReplicaRef } from '../../src/core/state.ts';
 import type { Driver, ExitReport, FetchOptions, ReplicaIdentity, StopOptions } from '../../src/drivers/driver.ts';
 import type { GatewayError } from '../../src/errors.ts';
@@ -79,7 +79,7 @@ export function fleetSettings(models: readonly ModelSettings[], over: Partial<Fl
 
 /** Launches at once; ready when the test says so; stops at once unless told otherwise. */
 export class ScriptedDriver implements Driver {
-  readonly kind = 'process';
+  readonly kind: DriverKind;
   readonly launches: ReplicaIdentity[] = [];
   readonly stops: { readonly replica: ReplicaRef; readonly options: StopOptions }[] = [];
   readonly adopted: ReplicaRef[] = [];
@@ -88,6 +88,10 @@ export class ScriptedDriver implements Driver {
   stopping: (replica: ReplicaRef) => Promise<void> = async () => {};
   lines: readonly string[] = [];
   #report: (exit: ExitReport) => void = () => {};
+
+  constructor(kind: DriverKind = 'process') {
+    this.kind = kind;
+  }
 
   fetch = async (_spec: FetchSpec, _options: FetchOptions): Promise<{ readonly image: string | null }> => ({
     image: null,
@@ -174,6 +178,8 @@ export interface ScriptedFleetOptions {
   readonly probe?: Probe;
   readonly devices?: Partial<ControllerOptions['devices']>;
   readonly runtime?: Partial<ModelRuntime>;
+  /** Drivers that no model uses. */
+  readonly others?: readonly ScriptedDriver[];
 }
 
 /** Nothing is read: the devices are what the settings say. */
@@ -189,13 +195,14 @@ class StillProbe implements Probe {
 export function createScriptedFleet(settings: FleetSettings, options: ScriptedFleetOptions = {}): ScriptedFleet {
   const platform = createTestPlatform();
   const driver = new ScriptedDriver();
+  const drivers = [driver, ...(options.others ?? [])];
   const destroyed: string[] = [];
   const pins: (readonly string[])[] = [];
   const footprints: Footprint[] = [];
   const runtimes: ModelRuntimes = {
     of: (model) => (settings.models.has(model) ? { ...runtimeOf(driver, model), ...options.runtime } : undefined),
-    driverOf: () => driver,
-    drivers: [driver],
+    driverOf: (kind) => drivers.find((one) => one.kind === kind) ?? driver,
+    drivers,
     adoptionBarred: null,
   };
   const controller = new Controller({

@@ -30,7 +30,7 @@ export function found(run: Run, seen: FoundReplica): void {
     id: seen.id,
     generation: seen.generation,
     model: seen.model,
-    driver: model?.settings.driver ?? 'process',
+    driver: seen.driver ?? model?.settings.driver ?? 'process',
     specHash: seen.specHash,
     configVersion: state.settings.version,
     stopTimeout: model?.settings.stopTimeout ?? STOP_TIMEOUT_UNKNOWN,
@@ -129,7 +129,8 @@ function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>
   if (seen.usable !== true) return seen.usable;
   const model = state.models.get(seen.model);
   if (!model) return 'its model is not configured any more';
-  if (model.settings.specHash !== seen.specHash) return 'its configuration has changed';
+  const { driver, specHash } = model.settings;
+  if (specHash !== seen.specHash || (seen.driver ?? driver) !== driver) return 'its configuration has changed';
   if (model.current !== null) return 'the model has another replica';
   if (state.shutdown) return 'the gateway is shutting down';
   const spans = seen.reservations.size;
