@@ -35,6 +35,10 @@ export interface RootLogger {
   readonly log: Logger;
   setLevel(level: LogLevelName): void;
   readonly level: LogLevelName;
+  /** A line whose fields (the members of a JSON object) are serialised already and hold no secrets. */
+  writeLine(level: LogLevelName, fields: string, message: string): void;
+  /** Takes secrets out of a text that comes from outside. */
+  readonly safe: (text: string) => string;
   /** Writes out what is still buffered, synchronously: for the exit of the process. */
   flush(): void;
 }
@@ -59,8 +63,14 @@ export function createLogger(options: LoggerOptions): RootLogger {
     },
     stream,
   );
+  const redactor = new Redactor(options.secrets);
   return {
-    log: bindLogger(root, new Redactor(options.secrets), {}),
+    log: bindLogger(root, redactor, {}),
+    safe: (text) => redactor.text(text),
+    writeLine: (level, fields, message) => {
+      if (!root.isLevelEnabled(level)) return;
+      stream.write(`{"level":"${level}"${pino.stdTimeFunctions.isoTime()},${fields},"msg":"${message}"}\n`);
+    },
     setLevel: (level) => {
       root.level = level;
     },
