@@ -6,6 +6,19 @@ import { GIB, MIB, SECOND } from '../units.ts';
 
 const REPORT = { weightBytes: 4 * GIB, kvCacheBytes: 3 * GIB, kvCacheTokens: 4_096, graphBytes: GIB };
 
+const CLASS = { deviceClass: 'pretended, 24576 MiB' };
+const SIZING = {
+  utilization: 0.4,
+  maxModelLen: 4_096,
+  kvSequences: 4,
+  maxNumSeqs: 4,
+  maxBatchedTokens: 2_048,
+  kvElementBytes: null,
+  weightElementBytes: null,
+  colocate: false,
+  autoParallel: false,
+};
+
 /** One device with nothing on it. */
 function probeOf(over: Partial<ScriptedProbe> = {}): ScriptedProbe {
   const probe = new ScriptedProbe();
@@ -176,19 +189,46 @@ describe('what an engine says of itself', () => {
     expect(fleet.footprints[0]?.utilization).toBeCloseTo(10 / 24, 3);
   });
 
+  it('speaks against growth of a device that somebody else has left meanwhile [item 127]', async () => {
+    for (const [left, source, taken] of [
+      [6, 'engine', 9],
+      [0, 'device', 9.5],
+    ] as const) {
+      const probe = probeOf({ processes: null });
+      probe.set('gpu-0', left);
+      const fleet = await startedFleet(probe, options({ models: { memory: null, sizing: SIZING } }));
+      const { id, finish } = await launched(fleet);
+      probe.set('gpu-0', 9.5);
+      await finish();
+      expect(reserved(fleet, id)).toBe(taken);
+      expect(fleet.footprints).toMatchObject([{ steadyBytes: taken * GIB, source }]);
+    }
+  });
+
+  it('of a KV cache that it was given is no news: rounded again and again it would creep [item 128]', async () => {
+    const probe = probeOf();
+    const fleet = await startedFleet(probe, options({ models: { memory: null, sizing: SIZING } }));
+    const known = { steadyBytes: 9 * GIB, peakBytes: 9 * GIB, utilization: 0.4, kvCacheBytes: 3 * GIB - MIB };
+    fleet.controller.post({
+      kind: 'footprints.loaded',
+      footprints: [
+        {
+          ...{ model: 'a', signature: { specHash: 'spec-a', image: null, ...CLASS, tensorParallel: 1 }, ...known },
+          ...{ kvCacheTokens: null, startTime: 1, measuredAt: 1, source: 'process' },
+        },
+      ],
+    });
+    const { id, finish } = await launched(fleet);
+    fleet.driver.processes.set(id, [1]);
+    probe.set('gpu-0', 9);
+    probe.processes = [{ deviceId: 'gpu-0', pid: 1, bytes: 9 * GIB }];
+    await finish();
+    expect(fleet.footprints).toMatchObject([{ kvCacheBytes: 3 * GIB - MIB }]);
+  });
+
   it('is what remains where nobody sees more, but for what was declared [item 126]', async () => {
-    const sizing = {
-      utilization: 0.4,
-      maxModelLen: 4_096,
-      kvSequences: 4,
-      maxNumSeqs: 4,
-      maxBatchedTokens: 2_048,
-      kvElementBytes: null,
-      weightElementBytes: null,
-      colocate: false,
-      autoParallel: false,
-    };
-    const unseen = await startedFleet(probeOf({ observes: false }), options({ models: { memory: null, sizing } }));
+    const models = { memory: null, sizing: SIZING };
+    const unseen = await startedFleet(probeOf({ observes: false }), options({ models }));
     const first = await launched(unseen);
     await first.finish();
     // Weights, KV cache and graphs, and what the rules add for context and libraries.

@@ -22,6 +22,8 @@ const READ_PAUSE: Milliseconds = 2 * SECOND;
 const METRICS_TIMEOUT: Milliseconds = 5 * SECOND;
 /** A start, from its first line to ready: what the engine says of its memory is among them. */
 const REPORT_LINES = 2_000;
+/** Readings are in MiB, and engines speak of hundredths of a GiB. */
+const ROUNDING: Bytes = 256 * MIB;
 /** Growth below this is no sign of life. */
 const ALIVE_STEP: Bytes = 64 * MIB;
 
@@ -169,7 +171,7 @@ export class Measuring {
     if (seen && isBelieved(seen, devices)) return { steady: seen, source: 'process' };
     if (!start || devices.length === 0 || devices.length < replica.reservations.size) return null;
     const growth = look && this.#growth(start, look, devices);
-    if (growth && isBelieved(growth, devices)) return { steady: growth, source: 'device' };
+    if (growth && isBelieved(growth, devices) && explains(growth, report)) return { steady: growth, source: 'device' };
     // What was declared is not taken back on an engine's word, and no engine takes more than it was told.
     const said = model.settings.memory === null && report ? saidBytes(report, this.#overhead) : null;
     if (said === null) return null;
@@ -239,7 +241,8 @@ export class Measuring {
       steadyBytes,
       peakBytes: Math.max(steadyBytes, ...start.peaks.values()),
       utilization: start.share.utilization,
-      kvCacheBytes: report?.kvCacheBytes ?? null,
+      // Given to it in bytes it stays what it was: read back from a rounded line, it would creep with every run.
+      kvCacheBytes: start.share.kvCacheBytes ?? report?.kvCacheBytes ?? null,
       kvCacheTokens,
       startTime: (replica.readyAt ?? 0) - (replica.launchedAt ?? 0),
       measuredAt: platform.clock.wall(),
@@ -251,6 +254,12 @@ export class Measuring {
 function isBelieved(bytes: Bytewise, devices: readonly string[]): boolean {
   const expected = devices.length > 0 ? devices : [...bytes.keys()];
   return expected.length > 0 && expected.every((id) => (bytes.get(id) ?? 0) > LEAST_FOOTPRINT);
+}
+
+/** An engine holds what it says at least: a device that grew by less was left by somebody else meanwhile. */
+function explains(growth: Bytewise, report: MemoryReport | null): boolean {
+  const least = (report?.weightBytes ?? 0) + (report?.kvCacheBytes ?? 0) - ROUNDING;
+  return [...growth.values()].every((bytes) => bytes >= least);
 }
 
 /** `overhead`: context and libraries, of which the engine says nothing. */

@@ -82,6 +82,8 @@ export class Preparing {
     phases.enter('metadata', null);
     const asked = model.settings.sizing === null || model.size?.kind === 'shape' ? null : runtime.size();
     const [size] = await unlessAborted(Promise.all([asked, runtime.findTokenizer()]), signal);
+    // Cancelled since that was settled, and perhaps begun anew with other settings.
+    signal.throwIfAborted();
     if (size) post({ kind: 'model.sized', model: name, size });
     const spec = runtime.fetchSpec();
     if (spec === null) {

@@ -170,6 +170,17 @@ describe('what a start lacked', () => {
   });
 });
 
+describe('a size that makes no number', () => {
+  it('is as good as unknown, and keeps nobody busy for ever', () => {
+    for (const broken of [Number.NaN, Infinity, -GIB]) {
+      const state = sized(8_000);
+      modelNamed(state, 'm').size = { kind: 'shape', shape: shape(broken) };
+      expect(needOf(state)).toMatchObject({ basis: 'discovery', totalBytes: Math.floor(CARD * 0.9) });
+      expect(planIdle(state, modelNamed(state, 'm'), 0).kind).toBe('fits');
+    }
+  });
+});
+
 describe('what an engine is told', () => {
   it('is its need as a share of the device, four decimals, never more than is reserved [item 112]', () => {
     const state = sized(8_000, { maxModelLen: 1_024 });
@@ -191,6 +202,18 @@ describe('what an engine is told', () => {
     const model = modelNamed(state, 'm');
     learn(model, 12_000 * MIB, { utilization: 0.4321, kvCacheBytes: 3_000 * MIB });
     expect(shareOf(state)).toMatchObject({ utilization: 0.4321, kvCacheBytes: 3_000 * MIB });
+  });
+
+  it('is nothing that was seen on devices of one class only, where it spans two', () => {
+    const devices = [device('gpu-0', CARD), device('gpu-1', CARD, { deviceClass: 'other card' })];
+    const state = fleetOf(devices, [modelOn('m', null, TWO, 2, { sizing: sizing({ maxModelLen: 1_024 }) })]);
+    const model = modelNamed(state, 'm');
+    model.size = { kind: 'shape', shape: shape(8_000 * MIB) };
+    learn(model, 20_000 * MIB, { tensorParallel: 2, utilization: 0.85, kvCacheBytes: 15_000 * MIB });
+    const other = needOf(state, 2, 'gpu-1').totalBytes;
+    expect(other).toBeLessThan(CARD / 2);
+    expect(shareOf(state).kvCacheBytes).toBeNull();
+    expect((shareOf(state).utilization ?? 1) * CARD).toBeLessThanOrEqual(other);
   });
 
   it('is the length as configured, at most the native one', () => {

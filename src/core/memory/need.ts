@@ -46,13 +46,18 @@ export function estimateOf(state: FleetState, model: Model, tensorParallel: numb
   const { sizing } = model.settings;
   if (sizing === null || model.size?.kind !== 'shape') return null;
   const estimate = estimateNeed(model.size.shape, sizing, state.settings.memory, tensorParallel);
-  if (estimate === null || model.shortage <= 0) return estimate;
+  if (estimate === null || !isSound(estimate)) return null;
+  if (model.shortage <= 0) return estimate;
   return {
     ...estimate,
     kvBytes: estimate.kvBytes + model.shortage,
     totalBytes: estimate.totalBytes + model.shortage,
   };
 }
+
+/** Files may say anything; a sum that is no number would be smaller than nothing and larger than nothing. */
+const isSound = ({ weightsBytes, kvBytes, totalBytes }: Estimate): boolean =>
+  Number.isFinite(totalBytes) && weightsBytes >= 0 && kvBytes >= 0;
 
 /** Learned of the very same thing; an image that nobody has looked for yet is taken to be the one of the last run. */
 export function matchingFootprint(model: Model, device: Device, tensorParallel: number): Footprint | null {
@@ -125,7 +130,9 @@ export function shareFor(
   places: readonly Place[],
   tensorParallel: number,
 ): LaunchShare {
-  const { footprint = null } = places[0]?.need ?? {};
+  const { footprint: first = null } = places[0]?.need ?? {};
+  // Seen on devices of one class, it says nothing of others that it spans.
+  const footprint = places.every(({ need }) => need.footprint === first) ? first : null;
   return {
     tensorParallel,
     utilization: utilizationFor(state, model, places, footprint),
