@@ -1,7 +1,8 @@
 /**
  * Measures the gateway side by side with what else could stand between a client and an engine.
  *
- *   npm run bench -- [--rounds N] [--seconds S] [--only W1,W3] [--against nginx,haproxy,naive,blind] [--peer NAME=COMMAND]… [--json FILE]
+ *   npm run bench -- [--rounds N] [--seconds S] [--only W1,W3] [--against nginx,haproxy,naive,blind] [--peer NAME=COMMAND]…
+ *                   [--build NAME=FOLDER]… [--json FILE]
  *
  * Rounds are interleaved: every target in every round, in another order each time. What counts is CPU time per unit of
  * work, as a multiple of nginx in the same round; the absolute numbers of one machine say little about another.
@@ -35,6 +36,7 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     against: { type: 'string', default: 'nginx,haproxy,naive,blind' },
     peer: { type: 'string', multiple: true, default: [] },
+    build: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
   },
 });
@@ -53,7 +55,11 @@ async function main(): Promise<void> {
   const chosen = options.only?.split(',');
   const workloads = WORKLOADS.filter(({ id }) => chosen === undefined || chosen.includes(id));
   const others = options.against.split(',').flatMap((name) => KNOWN[name] ?? []);
-  const targets = [gateway('vllm-gateway', root), ...others, ...options.peer.map(byCommand)];
+  const builds = options.build.map((text) => {
+    const equals = text.indexOf('=');
+    return gateway(text.slice(0, equals), text.slice(equals + 1));
+  });
+  const targets = [gateway('vllm-gateway', root), ...builds, ...others, ...options.peer.map(byCommand)];
   const engine = await startEngine();
   const samples: Sample[] = [];
   try {
