@@ -30,6 +30,19 @@ describe('a device that cannot be read', () => {
     expect(deviceOf(story, 'gpu-0')?.state).toBe('free');
   });
 
+  it('keeps nobody from another device, for the sake of one that needs both', () => {
+    const pair = simulatedModel('pair', { memory: 15 * GIB, deviceIds, deviceCount: 2, alwaysOn: true });
+    const story = new Story({ devices, models: [pair, on('b')] });
+    story.act({ kind: 'silent', device: 'gpu-1', lastsMs: 3_600_000 });
+    story.act({ kind: 'unload', model: 'pair' });
+    story.until('gone', () => story.state.replicas.size === 0);
+    story.act({ kind: 'load', model: 'pair' });
+    expect(story.state.unplaced.has('pair')).toBe(true);
+    story.ask('b');
+    story.untilAnswered(1, 60_000);
+    expect(story.tally('b')).toEqual({ completed: 1 });
+  });
+
   it('gives what is reserved there a place elsewhere', () => {
     const models = [on('a', ['gpu-0'], 8), on('b'), on('big', ['gpu-1'], 20)];
     const story = new Story({ devices, models });

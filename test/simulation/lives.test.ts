@@ -184,4 +184,26 @@ describe('what an earlier run left', () => {
     expect([story.phase('a'), story.phase('b')]).toEqual(['ready', 'ready']);
     expect(story.decisions('replica.not_adopted')).toEqual([]);
   });
+
+  it('is left alone when it is found while the gateway ends, if its driver keeps its engines', () => {
+    for (const [keep, stops] of [
+      [['simulated' as const], 0],
+      [[], 1],
+    ] as const) {
+      const story = new Story({ devices, models: [of('a'), of('b')] });
+      story.ask('b', 1, { workMs: 10_000 });
+      story.untilReady('b');
+      story.world.kernel.step({ kind: 'shutdown.begun', keep, deadline: story.now + 60_000 });
+      story.world.kernel.step({
+        kind: 'replica.found',
+        found: {
+          ...{ id: 'a-left', generation: 1, model: 'a', specHash: 'a#0', reservations: new Map([['gpu-0', GIB]]) },
+          ...{ port: null, endpoint: { origin: 'sim://a-left', pathPrefix: '', pid: 1, container: null } },
+          ...{ usable: true, ageMs: null },
+        },
+      });
+      expect(story.stops('a')).toHaveLength(stops);
+      story.until('done', () => story.world.shutdownDone);
+    }
+  });
 });

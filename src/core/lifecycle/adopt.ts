@@ -23,6 +23,8 @@ export function found(run: Run, seen: FoundReplica): void {
   const { state, now } = run;
   if (state.replicas.has(seen.id)) return;
   const model = state.models.get(seen.model);
+  // The next run finds it too.
+  if (model && state.shutdown?.keep.includes(model.settings.driver)) return;
   const { reservations, peaks } = placesOf(state, seen, model);
   const refusal = whyNot(run, seen, reservations);
   const replica: Replica = {

@@ -3,7 +3,7 @@ import { gatewayError } from '../../errors.ts';
 import { refuseAll, unstartableError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { explainPlan } from '../memory/explain.ts';
-import { bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
+import { booksOf, bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
 import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
 import { SECOND, type Bytes } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
@@ -92,10 +92,11 @@ function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impo
 /** A model may pass one that has waited longer only when that one would still fit beside it. */
 export function mayPass(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): boolean {
   if (reservations.size === 0) return true;
+  const books = booksOf(run.state);
   for (const name of run.state.unplaced) {
     if (name === model.name) return true;
     const ahead = run.state.models.get(name);
-    if (ahead && !wouldStillFit(run.state, ahead, reservations)) return false;
+    if (ahead && !wouldStillFit(run.state, ahead, reservations, books)) return false;
   }
   return true;
 }

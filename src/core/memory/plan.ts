@@ -171,7 +171,10 @@ export function planTurn(
   return chosen ? asPlan(state, newcomer, chosen) : undefined;
 }
 
-/** True when the model would still fit some day if these bytes were taken on top of what is there now. */
+/**
+ * True when the model would still fit some day if these bytes were taken on top of what is there now. One that waits for a
+ * device that takes no start, and would not do without it, loses nothing: when that device comes back, nobody knows.
+ */
 export function wouldStillFit(
   state: FleetState,
   model: Model,
@@ -180,7 +183,9 @@ export function wouldStillFit(
 ): boolean {
   // What it may not use anyway takes nothing away from it.
   if (!model.settings.deviceIds.some((id) => taken.has(id))) return true;
-  return couldEverFit(state, newcomerOf(state, model, books), taken);
+  const newcomer = newcomerOf(state, model, books);
+  const open = { ...newcomer, asks: newcomer.asks.filter(({ device }) => takesStarts(device)) };
+  return !couldEverFit(state, open) || couldEverFit(state, open, taken);
 }
 
 const deviceOf = ({ device }: Ask): Device => device;
