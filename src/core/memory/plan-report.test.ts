@@ -158,4 +158,18 @@ describe('nobody leaves', () => {
     expect(planIdle(state, model, NOW)).toMatchObject({ kind: 'wait', retryAt: NOW + 5_000 });
     expect(planIdle(state, model, NOW + 5_000)).toMatchObject({ kind: 'fits', victims: ['placed'] });
   });
+
+  it('does not say that one fits which has to let an older one go first', () => {
+    const state = laden();
+    const model = modelNamed(state, 'sized');
+    expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({ fits: true, outcome: 'fits' });
+    model.unplacedSince = NOW - 5;
+    model.waitingFor = "Model 'sized' would fit, but one that has waited longer needs the same memory.";
+    expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({
+      fits: false,
+      outcome: 'waits',
+      devices: ONE,
+      reason: model.waitingFor,
+    });
+  });
 });

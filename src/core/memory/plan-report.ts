@@ -122,6 +122,11 @@ function plannedModel(state: FleetState, model: Model, now: Milliseconds, books:
   const replica = currentOf(state, model);
   if (replica) return placed(state, model, replica);
   const plan = planIdle(state, model, now, books);
+  if (plan.kind === 'fits' && model.unplacedSince !== null && model.waitingFor !== null) {
+    // Whatever fits is placed at once, unless an older one stands before it.
+    const told = { ...fitting(state, model, plan), fits: false, outcome: 'waits' as const };
+    return { ...told, evicts: [], reason: model.waitingFor, notes: notesOf(model) };
+  }
   const told = plan.kind === 'fits' ? fitting(state, model, plan) : lacking(plan);
   return { ...told, reason: reasonOf(model, plan, now), notes: notesOf(model) };
 }
