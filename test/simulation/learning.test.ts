@@ -110,6 +110,19 @@ describe('what an engine was seen to take', () => {
     expect(story.phase('large')).toBe('ready');
   });
 
+  it('leaves the promise of a device that was not read', () => {
+    const both = [...devices, simulatedDevice('gpu-1', 48, 1)];
+    const deviceIds = both.map(({ id }) => id);
+    const wide = simulatedModel('wide', { memory: 20 * GIB, deviceIds, deviceCount: 2 });
+    const story = new Story({ devices: both, models: [wide] });
+    story.ask('wide');
+    story.untilReady('wide');
+    const replica = { id: story.current('wide')?.id ?? '', generation: 1 };
+    const steady = new Map([['gpu-1', 12 * GIB]]);
+    story.world.kernel.step({ kind: 'replica.measured', replica, steady, footprint: null });
+    expect(new Map(story.current('wide')?.reservations)).toEqual(new Map([['gpu-0', 20 * GIB], ...steady]));
+  });
+
   it('is not believed of devices on which it does not stand, nor of one that is not up', () => {
     const story = new Story({ devices: [...devices, simulatedDevice('gpu-1', 48, 1)], models: [sized('a')] });
     story.ask('a');
