@@ -63,16 +63,23 @@ export class Listener implements Ticking {
   }
 
   /** No new connections; resolves when the last one is closed. */
-  stopAccepting(): Promise<void> {
-    return new Promise((resolve) => {
+  async stopAccepting(): Promise<void> {
+    await Promise.all(this.unsent().map((socket) => new Promise((resolve) => socket.write('', resolve))));
+    await new Promise<void>((resolve) => {
       if (!this.server.listening) resolve();
       else this.server.close(() => resolve());
       this.server.closeIdleConnections();
     });
   }
 
+  /** As far as it can be done without harm. */
   closeIdle(): void {
-    this.server.closeIdleConnections();
+    if (this.unsent().length === 0) this.server.closeIdleConnections();
+  }
+
+  /** Node takes a connection for idle once its answer is written, sent or not, and would cut the end of it off. */
+  private unsent(): readonly Socket[] {
+    return [...this.connections.keys()].filter(({ writable, writableLength }) => writable && writableLength > 0);
   }
 
   closeAll(): void {
@@ -81,7 +88,7 @@ export class Listener implements Ticking {
   }
 
   tick(now: Milliseconds): void {
-    if (this.world.draining) this.server.closeIdleConnections();
+    if (this.world.draining) this.closeIdle();
     if (now - this.sweptAt < SECOND) return;
     this.sweptAt = now;
     for (const [socket, connection] of this.connections) if (connection.isOverdue(now)) socket.destroy();
