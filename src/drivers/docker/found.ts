@@ -62,7 +62,8 @@ export function foundAs(found: FoundContainer, imageNow: string | undefined, now
     model: labels.model,
     specHash: labels.specHash,
     reservations: labels.reservations,
-    port: labels.port,
+    // Every engine has the same port, each in a network of its own: none of the machine's is taken.
+    port: null,
     endpoint: endpointOf(facts, port),
     usable: usable(facts, imageNow),
     ageMs: labels.createdAt === null ? null : Math.max(0, now - labels.createdAt),
