@@ -156,6 +156,25 @@ describe('what the original did wrong', () => {
 });
 
 describe('a courtesy', () => {
+  it('moves nobody else out', () => {
+    const story = new Story({ devices, models: [of('a'), of('small', 6), of('bad')] });
+    story.ask('a');
+    story.untilAnswered(1);
+    story.ask('small');
+    story.untilAnswered(2);
+    story.run(100_000);
+    story.act(breaks('bad'));
+    story.ask('bad');
+    expect(story.stops('a')).toEqual(['evicted']);
+    story.until('bad loads', () => story.phase('bad') === 'starting');
+    story.act({ kind: 'foreign', device: 'gpu-0', share: 0.2 });
+    story.until('bad failed', () => story.tally('bad')['model_start_failed'] === 1);
+    story.run(60_000);
+    expect([story.phase('small'), story.phase('a')]).toEqual(['ready', 'none']);
+    expect(story.stops('small')).toEqual([]);
+    expect(story.state.restoring.size).toBe(0);
+  });
+
   it('takes nothing that one who waits already will need', () => {
     const story = new Story({ devices, models: [of('busy', 6), of('a', 6), of('bad', 12), of('c', 18)] });
     story.ask('a');
