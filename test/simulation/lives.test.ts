@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { FleetEvent } from '../../src/core/events.ts';
 import { GIB } from '../../src/units.ts';
 import { simulatedDevice, simulatedModel } from './scenario.ts';
 import { Story } from './story.ts';
@@ -171,6 +172,15 @@ describe('what an earlier run left', () => {
   const of = (name: string) =>
     simulatedModel(name, { memory: 15 * GIB }, { truth: { steady: 0.5, peak: 0.6 }, measured: 'bytes' });
 
+  const leftBehind = (bytes: number): FleetEvent => ({
+    kind: 'replica.found',
+    found: {
+      ...{ id: 'a-left', generation: 1, model: 'a', specHash: 'a#0', reservations: new Map([['gpu-0', bytes]]) },
+      ...{ port: null, endpoint: { origin: 'sim://a-left', pathPrefix: '', pid: 1, container: null } },
+      ...{ usable: true, ageMs: null },
+    },
+  });
+
   it('[item 155] is adopted as it stood together, although more was promised at its launches than there is', () => {
     const story = new Story({ devices, models: [of('a'), of('b')] });
     for (const model of ['a', 'b']) {
@@ -185,6 +195,24 @@ describe('what an earlier run left', () => {
     expect(story.decisions('replica.not_adopted')).toEqual([]);
   });
 
+  it('is ended when its device may not give so much any more, or gave it to others before it was found', () => {
+    for (const [gib, others, adopted] of [
+      [15, [], true],
+      [25, [], false],
+      [15, ['b'], false],
+      [9, ['b'], true],
+    ] as const) {
+      const story = new Story({ devices, models: [of('a'), of('b')] });
+      for (const model of others) story.ask(model);
+      for (const model of others) story.untilReady(model);
+      story.world.kernel.step(leftBehind(gib * GIB));
+      const [refusal] = story.decisions('replica.not_adopted');
+      expect(story.phase('a')).toBe(adopted ? 'starting' : 'none');
+      if (!adopted) expect(refusal?.reason).toContain('its memory does not fit on gpu-0');
+      expect(story.stops('a')).toEqual(adopted ? [] : ['not_adopted']);
+    }
+  });
+
   it('is left alone when it is found while the gateway ends, if its driver keeps its engines', () => {
     for (const [keep, stops] of [
       [['simulated' as const], 0],
@@ -194,14 +222,7 @@ describe('what an earlier run left', () => {
       story.ask('b', 1, { workMs: 10_000 });
       story.untilReady('b');
       story.world.kernel.step({ kind: 'shutdown.begun', keep, deadline: story.now + 60_000 });
-      story.world.kernel.step({
-        kind: 'replica.found',
-        found: {
-          ...{ id: 'a-left', generation: 1, model: 'a', specHash: 'a#0', reservations: new Map([['gpu-0', GIB]]) },
-          ...{ port: null, endpoint: { origin: 'sim://a-left', pathPrefix: '', pid: 1, container: null } },
-          ...{ usable: true, ageMs: null },
-        },
-      });
+      story.world.kernel.step(leftBehind(GIB));
       expect(story.stops('a')).toHaveLength(stops);
       story.until('done', () => story.world.shutdownDone);
     }
