@@ -138,11 +138,16 @@ export class SocketResponseWriter implements ResponseWriter {
     return after === '' ? ready : socket.write(after, 'latin1');
   }
 
-  /** Node's server takes the next request of the connection, or ends it. */
+  /** Node's server takes the next request of the connection, or ends it; who does not read is waited for first. */
   private finish(): void {
+    if (this.socket.writableNeedDrain) this.socket.once('drain', this.finished);
+    else this.finished();
+  }
+
+  private readonly finished = (): void => {
     const { response, socket } = this;
     if (socket.destroyed || response.socket === null) return;
     response.finished = true;
     response.emit('finish');
-  }
+  };
 }
