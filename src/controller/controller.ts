@@ -23,6 +23,7 @@ import { Journal } from './journal.ts';
 import { LeaseDesk } from './lease-desk.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 import { Performer } from './perform.ts';
+import type { Unlisted } from './preparing.ts';
 import { rehome } from './rehoming.ts';
 
 export interface ControllerOptions {
@@ -48,6 +49,8 @@ export class Controller {
   readonly desk: LeaseDesk;
   readonly monitor: HealthMonitor;
   readonly devices: DeviceMonitor;
+  /** By driver that could not tell yet what an earlier run left: how it is asked again. Nothing is started before it has told. */
+  readonly unlisted: Unlisted = new Map();
   readonly #options: ControllerOptions;
   readonly #performer: Performer;
   readonly #events = new Fifo<FleetEvent>();
@@ -88,6 +91,7 @@ export class Controller {
     this.#performer = new Performer({
       ...options,
       devices: () => this.devices,
+      unlisted: this.unlisted,
       state: this.state,
       journal: this.journal,
       monitor: this.monitor,

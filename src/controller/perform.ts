@@ -10,7 +10,7 @@ import type { Journal } from './journal.ts';
 import type { LeaseDesk } from './lease-desk.ts';
 import { Measuring } from './measuring.ts';
 import type { ModelRuntime } from './model-runtime.ts';
-import { Preparing } from './preparing.ts';
+import { Preparing, type Unlisted } from './preparing.ts';
 import { prove, start } from './starting.ts';
 import { stopReplica } from './stopping.ts';
 
@@ -26,6 +26,7 @@ export interface PerformerOptions extends Omit<ControllerOptions, 'devices'> {
   readonly monitor: HealthMonitor;
   readonly devices: () => DeviceMonitor;
   readonly desk: LeaseDesk;
+  readonly unlisted: Unlisted;
   readonly post: (event: FleetEvent) => void;
 }
 

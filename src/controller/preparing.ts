@@ -17,11 +17,15 @@ const REPORT_EVERY: Milliseconds = 500;
 type Phase = 'metadata' | 'image' | 'weights';
 type Progress = (phase: 'image' | 'weights', fraction: number | null) => void;
 
+/** By kind of driver; resolves when it has told, rejects when it still cannot. */
+export type Unlisted = Map<string, () => Promise<void>>;
+
 export interface PreparingOptions {
   readonly platform: Pick<Platform, 'clock'>;
   readonly telemetry: Telemetry;
   readonly state: FleetState;
   readonly runtimes: ModelRuntimes;
+  readonly unlisted: Unlisted;
   readonly post: (event: FleetEvent) => void;
 }
 
@@ -90,9 +94,19 @@ export class Preparing {
       phases.end();
       return null;
     }
+    await unlessAborted(this.#listed(runtime.driver.kind), signal);
     const { image } = await this.#fetch(runtime, spec, signal, (phase, fraction) => phases.enter(phase, fraction));
     phases.end();
     return image;
+  }
+
+  /** An earlier run may have left this very model: it must not be started a second time beside it. */
+  async #listed(kind: string): Promise<void> {
+    try {
+      await this.#options.unlisted.get(kind)?.();
+    } catch (error) {
+      throw new LaunchError('driver_unavailable', error instanceof Error ? error.message : String(error));
+    }
   }
 
   async #fetch(

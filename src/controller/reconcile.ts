@@ -65,13 +65,25 @@ async function listed(context: ReconcileContext, driver: Driver): Promise<readon
 }
 
 async function listLater(context: ReconcileContext, driver: Driver): Promise<void> {
-  const { platform, log, signal } = context;
-  while (!signal.aborted) {
+  const { controller, platform, log, signal } = context;
+  const look = async (): Promise<void> => {
+    const found = await driver.list();
+    log.info({ driver: driver.kind, found: found.length }, 'what an earlier run left is listed now');
+    await tell(context, foundBy(driver, found));
+    controller.unlisted.delete(driver.kind);
+  };
+  let looking: Promise<void> | null = null;
+  const lookOnce = (): Promise<void> => {
+    looking ??= look().finally(() => {
+      looking = null;
+    });
+    return looking;
+  };
+  controller.unlisted.set(driver.kind, lookOnce);
+  while (!signal.aborted && controller.unlisted.has(driver.kind)) {
     try {
       await platform.clock.sleep(LIST_AGAIN, signal);
-      const found = await driver.list();
-      log.info({ driver: driver.kind, found: found.length }, 'what an earlier run left is listed now');
-      return await tell(context, foundBy(driver, found));
+      if (controller.unlisted.has(driver.kind)) await lookOnce();
     } catch (error) {
       log.debug({ err: error, driver: driver.kind }, 'it still cannot be listed');
     }

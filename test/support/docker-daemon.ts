@@ -6,7 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { callDocker } from './docker-call.ts';
 import { FAKE_VLLM_IMAGE, fakeVllmImageTar } from './docker-image.ts';
 
@@ -21,6 +21,8 @@ export interface DaemonOptions {
   readonly liveRestore?: boolean;
   /** More arguments of `dockerd`. */
   readonly args?: readonly string[];
+  /** Folder whose programs it finds first, whenever it is started. */
+  readonly programs?: string;
 }
 
 export interface DockerDaemon {
@@ -94,7 +96,9 @@ class PrivateDaemon implements DockerDaemon {
     rmSync(join(this.folder, 'pid'), { force: true });
     this.#forgetDeadContainerd();
     const log = openSync(join(this.folder, 'log'), 'a');
-    const child = spawn('dockerd', this.#arguments(), { stdio: ['ignore', log, log] });
+    const { PATH: path = '' } = process.env;
+    const env = { ...process.env, PATH: [this.#options.programs ?? [], path].flat().join(delimiter) };
+    const child = spawn('dockerd', this.#arguments(), { stdio: ['ignore', log, log], env });
     closeSync(log);
     this.#child = child;
     const deadline = Date.now() + START_LIMIT_MS;

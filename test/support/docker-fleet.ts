@@ -5,9 +5,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { callDocker } from './docker-call.ts';
-import { startDaemon, type DockerDaemon } from './docker-daemon.ts';
+import { startDaemon, type DaemonOptions, type DockerDaemon } from './docker-daemon.ts';
 import { fakeVllmPath } from './fake-vllm.ts';
 
 const IMAGE = 'pretended/vllm:v0.16.0';
@@ -53,7 +53,11 @@ export interface DockerFleet extends AsyncDisposable {
   containers(): Promise<readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[]>;
 }
 
-export async function startDockerFleet(name: string, gib: readonly number[]): Promise<DockerFleet> {
+export async function startDockerFleet(
+  name: string,
+  gib: readonly number[],
+  options: DaemonOptions = {},
+): Promise<DockerFleet> {
   const folder = mkdtempSync(join(tmpdir(), `vgw-${name}-`));
   const machine = join(folder, 'machine');
   for (const path of ['machine/faults', 'machine/taken', 'cache', 'bin'])
@@ -67,7 +71,7 @@ export async function startDockerFleet(name: string, gib: readonly number[]): Pr
     base_used_mib: 0,
   }));
   writeFileSync(file, JSON.stringify({ devices, claims: {} }));
-  const daemon = await daemonWithGpus(join(folder, 'bin')).catch((error: unknown) => {
+  const daemon = await daemonWithGpus(join(folder, 'bin'), options).catch((error: unknown) => {
     rmSync(folder, { recursive: true, force: true });
     throw error;
   });
@@ -126,21 +130,15 @@ export async function startDockerFleet(name: string, gib: readonly number[]): Pr
  * The daemon hands out GPUs when it finds NVIDIA's hook at its start: it writes the wanted devices into the container's
  * environment, and the hook would mount them. Ours has nothing to mount.
  */
-async function daemonWithGpus(bin: string): Promise<DockerDaemon> {
+async function daemonWithGpus(bin: string, options: DaemonOptions): Promise<DockerDaemon> {
   writeFileSync(join(bin, 'nvidia-container-runtime-hook'), '#!/bin/sh\nexit 0\n', { mode: 0o755 });
-  const path = process.env['PATH'] ?? '';
-  process.env['PATH'] = `${bin}${delimiter}${path}`;
+  const daemon = await startDaemon({ ...options, programs: bin });
   try {
-    const daemon = await startDaemon();
-    try {
-      await buildImage(daemon);
-    } catch (error) {
-      await daemon.stop();
-      throw error;
-    }
+    await buildImage(daemon);
     return daemon;
-  } finally {
-    process.env['PATH'] = path;
+  } catch (error) {
+    await daemon.stop();
+    throw error;
   }
 }
 
