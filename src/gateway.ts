@@ -1,5 +1,6 @@
 /** The composition root: the only place that knows every part. (configuration, platform) → a gateway that starts and drains. */
 import { createAdmin } from './admin/create-admin.ts';
+import { readStaticFiles } from './admin/static-files.ts';
 import { createAccess } from './auth/access.ts';
 import type { Config, ListenAddress } from './config/config.ts';
 import { Commands } from './controller/commands.ts';
@@ -34,12 +35,22 @@ export interface GatewayOptions {
   readonly version: string;
   /** This process, for the lock of `state_dir`. */
   readonly pid: number;
+  /** Folder of the built dashboard; without it a plain page stands at `/`. */
+  readonly dashboard?: string;
+}
+
+export interface Bound {
+  readonly listen: ListenAddress;
+  readonly adminListen: ListenAddress | null;
 }
 
 export interface Gateway {
   readonly id: string;
-  /** Listens, adopts or ends what an earlier run left, and loads what is to be loaded. Rejects when the port cannot be bound, and with UnknownDevices. */
-  start(): Promise<{ readonly listen: ListenAddress; readonly adminListen: ListenAddress | null }>;
+  /**
+   * Listens, which `listening` is told; adopts or ends what an earlier run left, and loads what is to be loaded. Requests
+   * that come meanwhile wait. Rejects when the port cannot be bound, and with UnknownDevices.
+   */
+  start(listening?: (bound: Bound) => void): Promise<Bound>;
   /** Stops admission, lets accepted requests end within `shutdown_timeout`, then stops or leaves the engines. Idempotent. */
   drain(): Promise<'clean' | 'cut'>;
   /** At once: sockets closed, and engines killed unless they are to stay. Idempotent. */
@@ -82,8 +93,11 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
   });
   const settings = toProxySettings(config, platform.clock.wall());
   const control = new Commands(controller, runtimes, () => []);
+  const { dashboard } = options;
+  const pages = { ...platform.files, sha256: platform.sha256 };
   const admin = createAdmin({
     control,
+    dashboard: dashboard === undefined ? undefined : await readStaticFiles(pages, dashboard),
     config: () => config,
     access: () => access,
     telemetry,
@@ -187,8 +201,10 @@ interface Parts extends GatewayOptions, Fleet {
 class WiredGateway implements Gateway {
   readonly id: string;
   readonly #parts: Parts;
+  #started: Promise<Bound> | null = null;
   #drained: Promise<'clean' | 'cut'> | null = null;
   #closed: Promise<void> | null = null;
+  readonly #ending = new AbortController();
   readonly #closing = new AbortController();
 
   constructor(parts: Parts) {
@@ -196,22 +212,9 @@ class WiredGateway implements Gateway {
     this.id = parts.stateDir.gatewayId;
   }
 
-  async start(): Promise<{ listen: ListenAddress; adminListen: ListenAddress | null }> {
-    const { config, controller, runtimes, platform, telemetry, pinned, footprints, proxy, admin } = this.#parts;
-    const { listen, adminListen } = config.server;
-    controller.post({ kind: 'adoption.begun' });
-    const bound = await proxy.listen(listen);
-    const boundAdmin = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
-    controller.post({ kind: 'footprints.loaded', footprints: await footprints.load() });
-    await reconcile({ controller, runtimes, platform, log: telemetry.log, signal: this.#closing.signal });
-    for (const model of pinned) controller.post({ kind: 'model.pin', model, pinned: true });
-    for (const model of config.models.values()) {
-      if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
-    }
-    return {
-      listen: { host: listen.host, port: bound.port },
-      adminListen: adminListen && boundAdmin && { host: adminListen.host, port: boundAdmin.port },
-    };
+  start(listening: (bound: Bound) => void = () => undefined): Promise<Bound> {
+    this.#started ??= this.#start(listening);
+    return this.#started;
   }
 
   drain(): Promise<'clean' | 'cut'> {
@@ -224,8 +227,34 @@ class WiredGateway implements Gateway {
     return this.#closed;
   }
 
+  async #start(listening: (bound: Bound) => void): Promise<Bound> {
+    const { config, controller, runtimes, platform, telemetry, pinned, footprints, proxy, admin } = this.#parts;
+    const { listen, adminListen } = config.server;
+    controller.post({ kind: 'adoption.begun' });
+    const main = await proxy.listen(listen);
+    const control = adminListen === null ? null : await proxy.listenControl(adminListen, admin.separate);
+    const bound = {
+      listen: { host: listen.host, port: main.port },
+      adminListen: adminListen && control && { host: adminListen.host, port: control.port },
+    };
+    listening(bound);
+    controller.post({ kind: 'footprints.loaded', footprints: await footprints.load() });
+    const [signal, ending] = [this.#closing.signal, this.#ending.signal];
+    if (!(await reconcile({ controller, runtimes, platform, log: telemetry.log, signal, ending }))) return bound;
+    const { devices, replicas } = controller.state;
+    telemetry.log.info({ devices: devices.size, found: replicas.size }, 'models can start');
+    for (const model of pinned) controller.post({ kind: 'model.pin', model, pinned: true });
+    for (const model of config.models.values()) {
+      if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
+    }
+    return bound;
+  }
+
   async #drain(): Promise<'clean' | 'cut'> {
     const { config, controller, admin, proxy, platform } = this.#parts;
+    // In the middle of its start: what an earlier run left is entered first, so that it ends or stays by policy.
+    this.#ending.abort();
+    await this.#started?.catch(() => undefined);
     const limit = config.server.shutdownTimeout;
     const deadline = controller.now + limit;
     controller.post({ kind: 'shutdown.begun', keep: keptDrivers(config), deadline });
@@ -248,6 +277,7 @@ class WiredGateway implements Gateway {
 
   async #close(): Promise<void> {
     const { controller, admin, proxy, runtimes, probe, footprints, stateDir, telemetry, platform } = this.#parts;
+    this.#ending.abort();
     this.#closing.abort(new Error('the gateway ends'));
     controller.close();
     admin.close();

@@ -17,6 +17,8 @@ export interface ServeFlags {
   readonly listen?: string;
   readonly strict?: boolean;
   readonly logLevel?: string;
+  /** For a gateway that another program started for itself alone. */
+  readonly endWithParent?: boolean;
 }
 
 /** npm and process groups deliver one signal twice: a second one sooner than this is the first again. */
@@ -48,26 +50,21 @@ export async function serve(world: World, flags: ServeFlags, demo: boolean): Pro
     return EXIT.usage;
   }
   // Before the first engine can start: whoever stops us from now on finds the stop prepared.
-  using stop = new StopRequests(world, demo);
+  using stop = new StopRequests(world, demo, demo || flags.endWithParent === true);
   const served = await open(world, config);
   const { gateway, log } = served;
   try {
     logConfiguration(served, config, version, demo);
-    const started = await Promise.race([gateway.start(), stop.second]);
-    if ('signal' in started) {
-      await closeSoon(world, served);
-      return SECOND_SIGNAL_EXIT[started.signal];
-    }
-    const { listen, adminListen } = started;
-    log.info(
-      { url: urlOf(listen), ...(adminListen ? { admin: urlOf(adminListen) } : {}), gateway: gateway.id },
-      'listening',
-    );
-    if (demo) {
+    const started = gateway.start(({ listen, adminListen }) => {
+      log.info(
+        { url: urlOf(listen), ...(adminListen ? { admin: urlOf(adminListen) } : {}), gateway: gateway.id },
+        'listening',
+      );
+      if (!demo) return;
       served.flush();
       world.out.write(demoBanner(config, listen, version, world.out));
-    }
-    return await runUntilStopped(world, served, stop);
+    });
+    return await runUntilStopped(world, served, stop, started);
   } catch (error) {
     await closeSoon(world, served);
     throw explained(error, config);
@@ -124,10 +121,17 @@ function logConfiguration({ log }: ServedGateway, config: Config, version: strin
   }
 }
 
-async function runUntilStopped(world: World, served: ServedGateway, stop: StopRequests): Promise<number> {
+/** Rejects as the start does. A stop need not wait for the start: devices and daemons may keep it waiting for long. */
+async function runUntilStopped(
+  world: World,
+  served: ServedGateway,
+  stop: StopRequests,
+  started: Promise<unknown>,
+): Promise<number> {
   const { gateway, log } = served;
   const crashed = world.crashed.then((error) => ({ kind: 'crashed', error }) as const);
-  const first = await Promise.race([stop.first, crashed]);
+  const failed = started.then(() => new Promise<never>(() => undefined));
+  const first = await Promise.race([stop.first, crashed, failed]);
   if (first.kind === 'crashed') return crash(world, served, first.error);
   log.info({ reason: first.reason }, 'stopping: accepted requests are finished first');
   const drained = gateway.drain().then((how) => ({ kind: 'drained', how }) as const);
@@ -169,7 +173,7 @@ class StopRequests {
   #beginStop: (stop: FirstStop) => void = () => undefined;
   #endNow: (stop: SecondStop) => void = () => undefined;
 
-  constructor(world: World, demo: boolean) {
+  constructor(world: World, demo: boolean, endsWithParent: boolean) {
     this.#world = world;
     this.first = new Promise((resolve) => {
       this.#beginStop = resolve;
@@ -186,7 +190,7 @@ class StopRequests {
         if (endsOnHangup) this.#signalled('SIGHUP');
       }),
     ];
-    if (demo) this.#watchParent(world.parentPid());
+    if (endsWithParent) this.#watchParent(world.parentPid());
   }
 
   [Symbol.dispose](): void {

@@ -27,11 +27,13 @@ const left: FoundReplica = {
   ageMs: 1_000,
 };
 
+const NEVER = new AbortController().signal;
+
 const ask = (id: string, model = 'a') => ({ id, model, keyId: 'anonymous', stream: false, patience: null });
 
-function lookAround({ controller, runtimes, platform }: ScriptedFleet): Promise<void> {
+function lookAround({ controller, runtimes, platform }: ScriptedFleet): Promise<boolean> {
   controller.post({ kind: 'adoption.begun' });
-  return reconcile({ controller, runtimes, platform, log: silentLog, signal: new AbortController().signal });
+  return reconcile({ controller, runtimes, platform, log: silentLog, signal: NEVER, ending: NEVER });
 }
 
 describe('a request that arrives while the gateway still looks for what an earlier run left', () => {
@@ -79,11 +81,42 @@ describe('a request that arrives while the gateway still looks for what an earli
     fleet.engineAnswers();
     const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
     const looking = lookAround(fleet);
-    const loading = commands.load('a', { wait: true, signal: new AbortController().signal });
+    const loading = commands.load('a', { wait: true, signal: NEVER });
     expect(await commands.load('a', { wait: false, signal: new AbortController().signal })).toMatchObject({ ok: true });
     await looking;
     expect(await loading).toEqual({ ok: true, state: 'ready' });
     expect(fleet.driver.launches).toHaveLength(1);
+  });
+});
+
+describe('a gateway that is to end while it still looks', () => {
+  it('enters what was found, waits for nothing else, and starts nothing', async () => {
+    const slow = new ScriptedDriver('docker');
+    slow.list = () => new Promise(() => undefined);
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a'), modelSettings('b')]), { others: [slow] });
+    fleet.engineAnswers();
+    fleet.driver.found = [left];
+    const { controller, runtimes, platform } = fleet;
+    const ending = new AbortController();
+    controller.post({ kind: 'adoption.begun' });
+    const looking = reconcile({
+      controller,
+      runtimes,
+      platform,
+      log: silentLog,
+      signal: NEVER,
+      ending: ending.signal,
+    });
+    const sink = new RecordingSink();
+    controller.desk.acquire(ask('1', 'b'), sink);
+    await fleet.flush();
+    ending.abort();
+    expect(await looking).toBe(false);
+    controller.post({ kind: 'shutdown.begun', keep: [], deadline: controller.now + SECOND });
+    await controller.shutdownDone;
+    expect(fleet.driver.launches).toEqual([]);
+    expect(fleet.driver.stops.map(({ replica }) => replica.id)).toEqual([left.id]);
+    expect(sink.refusals.map(({ code }) => code)).toEqual(['shutting_down']);
   });
 });
 

@@ -274,6 +274,7 @@ describe('what an earlier run left', () => {
       platform: fleet.platform,
       log: silentLog,
       signal: new AbortController().signal,
+      ending: new AbortController().signal,
     });
     await fleet.flush();
     expect(fleet.driver.adopted).toEqual([{ id: 'a-0000aa', generation: 7 }]);
@@ -293,6 +294,7 @@ describe('what an earlier run left', () => {
       platform: fleet.platform,
       log: silentLog,
       signal: new AbortController().signal,
+      ending: new AbortController().signal,
     });
     const sink = new RecordingSink();
     fleet.controller.desk.acquire(ask('1'), sink);

@@ -20,6 +20,8 @@ export interface ReconcileContext {
   readonly log: Logger;
   /** Aborted when the gateway ends. */
   readonly signal: AbortSignal;
+  /** Aborted when it is to end: what is not known by then is not waited for. */
+  readonly ending: AbortSignal;
 }
 
 interface Listed {
@@ -29,18 +31,33 @@ interface Listed {
 
 /**
  * Finds the devices and what an earlier run left on them, then ends the adoption that was begun before the first request
- * could arrive. Rejects with UnknownDevices.
+ * could arrive. Resolves false when the gateway is to end before that: then nothing begins any more. Rejects with
+ * UnknownDevices.
  */
-export async function reconcile(context: ReconcileContext): Promise<void> {
-  const { controller, runtimes } = context;
+export async function reconcile(context: ReconcileContext): Promise<boolean> {
+  const { controller, runtimes, ending } = context;
   const [, ...lists] = await Promise.all([
-    controller.devices.settle(),
-    ...runtimes.drivers.map((driver) => listed(context, driver)),
+    unlessEnding(ending, controller.devices.settle()),
+    ...runtimes.drivers.map((driver) => unlessEnding(ending, listed(context, driver))),
   ]);
-  await tell(context, lists.flat());
+  await tell(
+    context,
+    lists.flatMap((list) => list ?? []),
+  );
   // Only now: what they hold must not pass for somebody else's.
-  await controller.devices.watch();
+  if (!ending.aborted) await unlessEnding(ending, controller.devices.watch());
+  if (ending.aborted) return false;
   controller.post({ kind: 'adoption.ended' });
+  return true;
+}
+
+function unlessEnding<T>(ending: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const leave = (): void => resolve(undefined);
+    if (ending.aborted) leave();
+    ending.addEventListener('abort', leave, { once: true });
+    work.then(resolve, reject).finally(() => ending.removeEventListener('abort', leave));
+  });
 }
 
 /** What a driver that does not answer has left is looked for until it does. */

@@ -85,13 +85,14 @@ export interface Subprocess {
     argv: readonly string[],
     options: { readonly env: Readonly<Record<string, string>>; readonly output: number; readonly cwd?: string },
   ): Promise<Child>;
-  /** Runs to the end and returns its output; kills the group after `timeout`. */
+  /** Runs to the end and returns its output; kills the group after `timeout`, or when `signal` says so. */
   run(
     argv: readonly string[],
     options: {
       readonly timeout: Milliseconds;
       readonly maxOutput?: Bytes;
       readonly env?: Readonly<Record<string, string>>;
+      readonly signal?: AbortSignal;
     },
   ): Promise<ChildExit & { readonly stdout: string; readonly stderr: string; readonly timedOut: boolean }>;
   /** False when there is no such process or group. A negative pid is a group. */

@@ -33,11 +33,14 @@ export const systemSubprocess: Subprocess = {
       child.once('close', resolve);
     });
     let timedOut = false;
+    const kill = (): void => void signal(-pidOf(child), 'SIGKILL');
     using _limit = systemClock.after(options.timeout, () => {
       timedOut = true;
-      signal(-pidOf(child), 'SIGKILL');
+      kill();
     });
-    const exit = await exited;
+    if (options.signal?.aborted === true) kill();
+    options.signal?.addEventListener('abort', kill, { once: true });
+    const exit = await exited.finally(() => options.signal?.removeEventListener('abort', kill));
     await Promise.race([closed, systemClock.sleep(PIPE_GRACE)]);
     child.stdout?.destroy();
     child.stderr?.destroy();

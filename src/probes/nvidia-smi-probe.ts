@@ -32,6 +32,7 @@ export class NvidiaSmiProbe implements Probe {
   readonly #pacing: Pacing;
   #words: readonly string[] | null = null;
   #withMig = true;
+  readonly #closed = new AbortController();
 
   constructor(options: NvidiaSmiOptions) {
     this.#options = options;
@@ -43,7 +44,10 @@ export class NvidiaSmiProbe implements Probe {
     return this.#pacing.read(() => this.#read());
   }
 
-  async close(): Promise<void> {}
+  /** What hangs would outlive the gateway, which alone would have killed it in time. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+  }
 
   async #read(): Promise<ProbeReading> {
     try {
@@ -62,8 +66,10 @@ export class NvidiaSmiProbe implements Probe {
   async #run(query: string): Promise<QueryOutput> {
     const { platform } = this.#options;
     const argv = [...(await this.#command()), query, FORMAT];
+    const { signal } = this.#closed;
+    if (signal.aborted) throw new ProbeError('it is not asked any more: the gateway ends');
     const ran = await platform.subprocess
-      .run(argv, { timeout: READ_LIMIT, maxOutput: OUTPUT_LIMIT, env: environment(platform.env) })
+      .run(argv, { timeout: READ_LIMIT, maxOutput: OUTPUT_LIMIT, env: environment(platform.env), signal })
       .catch((error: unknown) => {
         const { code } = error as { readonly code?: string };
         if (code === 'ENOENT') throw new ProbeError('there is no such command', true);

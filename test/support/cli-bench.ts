@@ -34,11 +34,13 @@ export class ScriptedGateway implements Gateway {
   draining: () => Promise<'clean' | 'cut'> = async () => 'clean';
   opening: () => Promise<void> = async () => undefined;
 
-  async start(): ReturnType<Gateway['start']> {
+  async start(listening: Parameters<Gateway['start']>[0]): ReturnType<Gateway['start']> {
     this.calls.push('start');
     await this.starting();
     if (!this.config) throw new Error('not opened');
-    return { listen: this.config.server.listen, adminListen: this.config.server.adminListen };
+    const bound = { listen: this.config.server.listen, adminListen: this.config.server.adminListen };
+    listening?.(bound);
+    return bound;
   }
 
   drain(): Promise<'clean' | 'cut'> {

@@ -109,12 +109,20 @@ export class GatewayProcess implements AsyncDisposable {
   }
 
   /** Resolves when it listens; rejects with its output when it ends first. */
-  async listening(): Promise<void> {
-    await eventually(
-      'the gateway listens or ends',
-      () => !this.running || this.log.some(({ msg }) => msg === 'listening'),
-    );
-    if (!this.running) throw new Error(`the gateway ended instead of listening\n${this.#stdout}${this.#stderr}`);
+  listening(): Promise<void> {
+    return this.#said('listening');
+  }
+
+  /** The same, when it knows its devices and what an earlier run left. */
+  started(): Promise<void> {
+    return this.#said('models can start');
+  }
+
+  async #said(text: string): Promise<void> {
+    await eventually(`the gateway says '${text}' or ends`, () => {
+      return !this.running || this.log.some(({ msg }) => msg === text);
+    });
+    if (!this.running) throw new Error(`the gateway ended before '${text}'\n${this.#stdout}${this.#stderr}`);
   }
 
   /** Ends it, its engines and its folder, whatever state a test left them in. */
@@ -135,11 +143,11 @@ export async function spawnGateway(options: GatewayProcessOptions): Promise<Gate
   return runProgram(folder, ['serve', '--config', file], options.env);
 }
 
-/** The same, listening. */
+/** The same, ready to start models. */
 export async function startGateway(options: GatewayProcessOptions): Promise<GatewayProcess> {
   const gateway = await spawnGateway(options);
   try {
-    await gateway.listening();
+    await gateway.started();
     return gateway;
   } catch (error) {
     await gateway[Symbol.asyncDispose]();

@@ -53,7 +53,7 @@ export async function startedFleet(probe: ScriptedProbe, options: WatchedFleetOp
   const { controller, runtimes, platform } = fleet;
   controller.post({ kind: 'adoption.begun' });
   const { signal } = new AbortController();
-  const looked = reconcile({ controller, runtimes, platform, log: silentLog, signal });
+  const looked = reconcile({ controller, runtimes, platform, log: silentLog, signal, ending: signal });
   await pass(fleet, 3 * SECOND);
   await looked;
   return fleet;
