@@ -189,7 +189,7 @@ describe('what an engine says of itself', () => {
     expect(fleet.footprints[0]?.utilization).toBeCloseTo(10 / 24, 3);
   });
 
-  it('speaks against growth of a device that somebody else has left meanwhile [item 127]', async () => {
+  it('speaks against growth of a device that somebody else has left meanwhile', async () => {
     for (const [left, source, taken] of [
       [6, 'engine', 9],
       [0, 'device', 9.5],
@@ -205,7 +205,7 @@ describe('what an engine says of itself', () => {
     }
   });
 
-  it('of a KV cache that it was given is no news: rounded again and again it would creep [item 128]', async () => {
+  it('of a KV cache that it was given is no news: rounded again and again it would creep', async () => {
     const probe = probeOf();
     const fleet = await startedFleet(probe, options({ models: { memory: null, sizing: SIZING } }));
     const known = { steadyBytes: 9 * GIB, peakBytes: 9 * GIB, utilization: 0.4, kvCacheBytes: 3 * GIB - MIB };

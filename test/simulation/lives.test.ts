@@ -181,7 +181,7 @@ describe('what an earlier run left', () => {
     },
   });
 
-  it('[item 155] is adopted as it stood together, although more was promised at its launches than there is', () => {
+  it('is adopted as it stood together, although more was promised at its launches than there is', () => {
     const story = new Story({ devices, models: [of('a'), of('b')] });
     for (const model of ['a', 'b']) {
       story.ask(model);
