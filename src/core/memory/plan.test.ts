@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { addResident, device, fleetOf, modelNamed, modelOn, sizing } from '../../../test/support/resident-fleet.ts';
+import {
+  addResident,
+  device,
+  fleetOf,
+  footprintOf,
+  modelNamed,
+  modelOn,
+  sizing,
+} from '../../../test/support/resident-fleet.ts';
 import type { FleetState } from '../state.ts';
 import { planIdle, planTurn, wouldStillFit, type Plan } from './plan.ts';
 
@@ -263,6 +271,27 @@ describe('eviction by value', () => {
   it('keeps what takes long to come back, where lru looks at the last use alone', () => {
     expect(swap('lru')).toEqual(['slow']);
     expect(swap('value')).toEqual(['quick']);
+  });
+});
+
+describe('the peak of a start', () => {
+  it('must be free beside what is ready, or somebody leaves for it', () => {
+    const sized = modelOn('new', null, ONE, 1, { sizing: sizing() });
+    const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 10_000, ONE), sized]);
+    addResident(state, { model: 'a', on: { 'gpu-0': 10_000 } });
+    const model = modelNamed(state, 'new');
+    model.footprints.push(footprintOf(model, 12_000, { peakBytes: 14_000 }));
+    expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
+    model.footprints[0] = footprintOf(model, 12_000, { peakBytes: 14_001 });
+    expect(victims(plan(state))).toEqual(['a']);
+  });
+
+  it('of another that has not come to its end yet is left free', () => {
+    const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 8_000, ONE), modelOn('new', 12_000, ONE)]);
+    const other = addResident(state, { model: 'a', on: { 'gpu-0': 8_000 }, peak: 12_001, phase: 'starting' });
+    expect(plan(state)).toMatchObject({ kind: 'wait', shortage: { missingBytes: 1 } });
+    Object.assign(other, { phase: 'ready', readyAt: NOW });
+    expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
   });
 });
 
