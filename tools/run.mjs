@@ -2,7 +2,7 @@
 /**
  * What `npm start` and `npm test` run: brings the checkout into a runnable state, then runs it.
  *
- * Owns: the folder `node_modules` (through npm), the folder `dist` (through tsc), the lock that lets several runs share
+ * Owns: the folder `node_modules` (through npm), the folder `dist` (through tsc and Vite), the lock that lets several runs share
  * them. Must not: depend on any package, because none may be installed yet; print on stdout, which belongs to the program.
  *
  *   node tools/run.mjs start [args]   without arguments `vllm-gateway demo`, with arguments `vllm-gateway serve args`

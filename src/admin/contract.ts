@@ -80,6 +80,8 @@ const replicaStatus = z.object({
   devices: z.array(z.string()),
   /** On all of its devices together. */
   reserved_mib: mib,
+  /** By device: what it takes once ready, and between launch and ready. */
+  memory: z.record(z.string(), z.object({ steady_mib: mib, peak_mib: mib })),
   /** The reservation is what was seen, not what was thought. */
   measured: z.boolean(),
   leases: z.number().int(),
@@ -99,6 +101,8 @@ const deviceStatus = z.object({
   used_mib: mib,
   /** Promised to engines, up or coming. */
   reserved_mib: mib,
+  /** Of others than the gateway's engines. */
+  foreign_mib: mib,
   budget_mib: mib,
   /** Replica ids. */
   residents: z.array(z.string()),
@@ -307,6 +311,28 @@ export const decisionEvent = z.object({
   detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
 });
 export type DecisionEvent = z.infer<typeof decisionEvent>;
+
+/** Data of an `activity` event, which only a stream with `snapshots` has: sums since the gateway started, by model. */
+export const activityEvent = z.object({
+  at: moment,
+  models: z.record(
+    z.string(),
+    z.object({
+      requests: z.number().int(),
+      /** Of the requests: ended in another way than `completed`. */
+      unfinished: z.number().int(),
+      first_bytes: z.number().int(),
+      first_byte_s: z.number(),
+      prompt_tokens: z.number().int(),
+      completion_tokens: z.number().int(),
+    }),
+  ),
+});
+export type ActivityEvent = z.infer<typeof activityEvent>;
+
+/** Data of the `viewer` event, the first of a stream with `snapshots`: what the one who listens may do besides. */
+export const viewerEvent = z.object({ admin: z.boolean(), inference: z.boolean() });
+export type ViewerEvent = z.infer<typeof viewerEvent>;
 
 export const requestAnswer = z.object({
   id: z.string(),

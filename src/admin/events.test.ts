@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { decisionEvent, statusAnswer } from './contract.ts';
+import { activityEvent, decisionEvent, statusAnswer, viewerEvent } from './contract.ts';
 import { EVENT_BUFFER, EVENT_HEARTBEAT } from './event-stream.ts';
 import { BodyReader, adminBench } from '../../test/support/admin-bench.ts';
+import { requestRecord } from '../../test/support/request-record.ts';
 
 interface Parsed {
   readonly event: string;
@@ -70,6 +71,44 @@ describe('GET /gateway/events', () => {
     const response = await bench.ask('/gateway/events?follow=false', { headers: { 'last-event-id': '0' } });
     expect(eventsOf(await response.text()).map(({ event }) => event)).toEqual(['snapshot', 'decision']);
     expect(bench.control.listeners.size).toBe(0);
+  });
+
+  it('goes on with snapshots, sums of what happened and what the listener may do, for who asks', async () => {
+    const bench = await adminBench();
+    const before = bench.clock.pending;
+    bench.telemetry.requestEnded(requestRecord({ model: 'llama', firstByteMs: 250, completionTokens: 21 }));
+    const reader = new BodyReader(await bench.ask('/gateway/events?snapshots=1.5'));
+    const first = eventsOf(await reader.until('event: snapshot'));
+    expect(first.map(({ event }) => event)).toEqual(['viewer', 'activity', 'snapshot']);
+    expect(viewerEvent.parse(first[0]?.data)).toEqual({ admin: true, inference: true });
+    expect(activityEvent.parse(first[1]?.data)).toMatchObject({
+      models: { llama: { requests: 1, unfinished: 0, first_bytes: 1, first_byte_s: 0.25, completion_tokens: 21 } },
+    });
+    for (let round = 2; round <= 4; round += 1) {
+      bench.clock.advance(1_500);
+      bench.control.decide({ kind: `round-${round}` });
+      const events = eventsOf(await reader.until(`round-${round}`));
+      expect(events.filter(({ event }) => event === 'snapshot')).toHaveLength(round);
+      expect(events.filter(({ event }) => event === 'activity')).toHaveLength(round);
+    }
+    await reader.cancel();
+    expect(bench.clock.pending).toBe(before);
+  });
+
+  it('tells a listener without the role admin that it may only look', async () => {
+    const bench = await adminBench(undefined, { GATEWAY_AUTH: 'none', GATEWAY_ADMIN_KEY: 'admin-key-1234' });
+    const reader = new BodyReader(await bench.ask('/gateway/events?snapshots=1'));
+    expect(eventsOf(await reader.until('event: viewer'))[0]?.data).toEqual({ admin: false, inference: true });
+    const headers = { authorization: 'Bearer admin-key-1234' };
+    const operator = new BodyReader(await bench.ask('/gateway/events?snapshots=1', { headers }));
+    expect(eventsOf(await operator.until('event: viewer'))[0]?.data).toEqual({ admin: true, inference: true });
+    await Promise.all([reader.cancel(), operator.cancel()]);
+  });
+
+  it.each(['', '0', '0.1', '61', '-1', '1e1', 'x'])('refuses %j as a time between snapshots', async (text) => {
+    const response = await (await adminBench()).ask(`/gateway/events?snapshots=${text}`);
+    expect(response.status).toBe(400);
+    expect(await response.text()).toContain('from 0.5 to 60');
   });
 
   it('beats while nothing happens', async () => {

@@ -5,13 +5,14 @@ import type { FleetControl } from '../controller/control.ts';
 import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
 import type { ProxyStats } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
+import type { StaticFile } from './static-files.ts';
 
 export interface AdminOptions {
   readonly control: FleetControl;
   /** The configuration in force: a reload replaces it, and the access rules with it. */
   readonly config: () => Config;
   readonly access: () => Access;
-  readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'meanStart'>;
+  readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'activity' | 'meanStart'>;
   readonly proxyStats: () => ProxyStats;
   /** The platform's. */
   readonly clock: {
@@ -20,6 +21,8 @@ export interface AdminOptions {
     after(delay: Milliseconds, run: () => void): Disposable;
   };
   readonly random: { hex(length: number): string };
+  /** The dashboard; absent where it was not built, and a plain page stands in its place. */
+  readonly dashboard?: readonly StaticFile[] | undefined;
   readonly gateway: { readonly id: string; readonly version: string };
 }
 

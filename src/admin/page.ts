@@ -1,6 +1,7 @@
-/** What a browser sees at `/`: a plain page without data (nobody has shown a key yet), and its two static files. */
+/** What a browser sees at `/` where the dashboard was not built: a plain page without data, and its two files. */
+import type { StaticFile } from './static-files.ts';
 
-const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'content-security-policy':
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'x-content-type-options': 'nosniff',
@@ -59,13 +60,7 @@ function pageOf(version: string): string {
 `;
 }
 
-export interface StaticFile {
-  readonly path: string;
-  readonly body: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-export function staticFiles(version: string): readonly StaticFile[] {
+export function plainPage(version: string): readonly StaticFile[] {
   const file = (path: string, type: string, cache: string, body: string): StaticFile => ({
     path,
     body,

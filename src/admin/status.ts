@@ -94,6 +94,7 @@ function replicaStatus(replica: ReplicaSnapshot, facts: StatusFacts, times: Wall
     eta_s: etaOf(replica, facts),
     devices: [...replica.devices],
     reserved_mib: mib(replica.reservedBytes),
+    memory: memoryOf(replica),
     measured: replica.measured,
     leases: replica.leases,
     pid: replica.pid,
@@ -103,6 +104,15 @@ function replicaStatus(replica: ReplicaSnapshot, facts: StatusFacts, times: Wall
     started_at: times.isoOrNull(replica.launchedAt),
     ready_at: times.isoOrNull(replica.readyAt),
   };
+}
+
+function memoryOf({ devices, steady, peak }: ReplicaSnapshot): ReplicaStatus['memory'] {
+  return Object.fromEntries(
+    devices.map((device) => {
+      const bytes = steady[device] ?? 0;
+      return [device, { steady_mib: mib(bytes), peak_mib: mib(Math.max(bytes, peak[device] ?? 0)) }];
+    }),
+  );
 }
 
 /** From earlier starts of the model; the phases differ too much in length for the fraction of one to say more. */
@@ -133,6 +143,7 @@ function deviceStatus(device: DeviceSnapshot, fleet: FleetSnapshot, times: WallT
     total_mib: shown(device.totalBytes),
     used_mib: shown(usedBytes(device, fleet)),
     reserved_mib: shown(device.reservedBytes),
+    foreign_mib: shown(device.foreignBytes),
     budget_mib: shown(device.budgetBytes),
     residents: [...device.residents],
     state: device.state,

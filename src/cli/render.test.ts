@@ -9,7 +9,16 @@ import { mibText, spanText } from './words.ts';
 
 const REPLICA: ReplicaStatus = {
   ...{ model: 'llama', generation: 1, state: 'starting', phase: null, progress: null, eta_s: null, devices: [] },
-  ...{ reserved_mib: 0, measured: false, leases: 0, pid: null, container: null, adopted: false, stop_reason: null },
+  ...{
+    memory: {},
+    reserved_mib: 0,
+    measured: false,
+    leases: 0,
+    pid: null,
+    container: null,
+    adopted: false,
+    stop_reason: null,
+  },
   ...{ started_at: null, ready_at: null },
 };
 

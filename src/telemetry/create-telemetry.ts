@@ -1,4 +1,5 @@
 /** Puts logger, metrics and request log together into what the rest of the gateway sees. */
+import { createActivity, type Activity } from './activity.ts';
 import { accessFields, accessLevel } from './access-line.ts';
 import { createLogger } from './logger.ts';
 import type { LogLevelName, LoggerOptions } from './logger.ts';
@@ -16,6 +17,7 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
   renderMetrics: Metrics['render'];
   meanStart: Metrics['meanStart'];
   readonly requests: RequestLog;
+  readonly activity: Pick<Activity, 'totals'>;
   setLevel(level: LogLevelName): void;
   /** Writes buffered log lines, synchronously: for the exit of the process. */
   flush(): void;
@@ -25,12 +27,14 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
   const { log, safe, writeLine, setLevel, flush } = createLogger(options);
   const metrics = createMetrics(options);
   const requests = createRequestLog();
+  const activity = createActivity(options.isModel);
   return {
     ...metrics,
     log,
     requestEnded: (record) => {
       metrics.requestEnded(record);
       requests.add(record);
+      activity.requestEnded(record);
       // Clients choose ids, and may put anything into them.
       writeLine(accessLevel(record), accessFields(record, safe(record.id)), 'request');
     },
@@ -40,6 +44,7 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
     },
     renderMetrics: () => metrics.render(),
     requests,
+    activity,
     setLevel,
     flush,
     [Symbol.dispose]: () => {

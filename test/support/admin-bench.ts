@@ -1,6 +1,7 @@
 /** The control plane over a fake fleet, asked without sockets. */
 import { createAdmin, type Admin } from '../../src/admin/create-admin.ts';
 import type { Bindings } from '../../src/admin/options.ts';
+import type { StaticFile } from '../../src/admin/static-files.ts';
 import { createAccess } from '../../src/auth/access.ts';
 import { createTelemetry, type GatewayTelemetry } from '../../src/telemetry/create-telemetry.ts';
 import type { Config } from '../../src/config/config.ts';
@@ -32,6 +33,7 @@ export interface AdminBench {
 export async function adminBench(
   yaml: string = ADMIN_BENCH_YAML,
   env: Readonly<Record<string, string>> = {},
+  dashboard?: readonly StaticFile[],
 ): Promise<AdminBench> {
   const config = await configOf(yaml, env);
   const clock = new VirtualClock();
@@ -54,6 +56,7 @@ export async function adminBench(
   });
   const admin = createAdmin({
     control,
+    dashboard,
     config: () => config,
     access: () => access,
     telemetry,

@@ -1,6 +1,6 @@
 /** The compiled program, as users run it. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -57,6 +57,8 @@ function compile(): void {
     // Type errors are the type check's to tell; what was written out can be run.
     if (!existsSync(join(aside, 'src/main.js')))
       throw new Error(`the program does not compile:\n${run.stdout}${run.stderr}`);
+    const pages = join(ROOT, 'dist/web');
+    if (existsSync(pages)) cpSync(pages, join(aside, 'web'), { recursive: true });
     const old = `${aside}-old`;
     if (existsSync(join(ROOT, 'dist'))) renameSync(join(ROOT, 'dist'), old);
     renameSync(aside, join(ROOT, 'dist'));

@@ -1,5 +1,5 @@
-/** Brings `node_modules` and `dist` up to date. Nothing to do is the usual case and must cost next to nothing. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+/** Brings `node_modules` and `dist` (the program, and the dashboard in `dist/web`) up to date. Nothing to do is the usual case and must cost next to nothing. */
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import { withLock } from './lock.mjs';
@@ -9,6 +9,9 @@ export const INSTALLED = 'node_modules/.cache/vllm-gateway-install';
 const BUILT = 'dist/.stamp';
 const SOURCES = ['src', 'tools/fake-vllm'];
 const COMPILER_SETTINGS = ['tsconfig.json', 'tsconfig.build.json'];
+/** The dashboard: built by itself, kept when only the program is compiled anew. */
+const PAGES = 'dist/web';
+const PAGES_BUILT = 'dist/web/.stamp';
 
 /** @param {string} root */
 export async function prepare(root) {
@@ -16,13 +19,18 @@ export async function prepare(root) {
   await withLock(join(root, '.cache', 'run.lock'), async () => {
     await install(root);
     await compile(root);
+    await buildPages(root);
   });
 }
 
 /** @param {string} root */
 function isFresh(root) {
   const packages = packagesStamp(root);
-  return stampAt(root, INSTALLED) === packages && stampAt(root, BUILT) === sourcesStamp(root, packages);
+  return (
+    stampAt(root, INSTALLED) === packages &&
+    stampAt(root, BUILT) === sourcesStamp(root, packages) &&
+    stampAt(root, PAGES_BUILT) === pagesStamp(root, packages)
+  );
 }
 
 /** @param {string} root */
@@ -63,9 +71,41 @@ async function compile(root) {
     throw new SetupError('the sources do not compile; the lines above say where', code);
   }
   writeFileSync(join(root, next, basename(BUILT)), stamp);
-  const old = join(root, '.cache', `dist-old-${process.pid}`);
-  if (existsSync(join(root, 'dist'))) renameSync(join(root, 'dist'), old);
-  renameSync(join(root, next), join(root, 'dist'));
+  if (existsSync(join(root, PAGES))) cpSync(join(root, PAGES), join(root, next, basename(PAGES)), { recursive: true });
+  swapIn(root, next, 'dist');
+}
+
+/** @param {string} root */
+async function buildPages(root) {
+  const stamp = pagesStamp(root, packagesStamp(root));
+  if (stampAt(root, PAGES_BUILT) === stamp) return;
+  say('building the dashboard (vite)');
+  const next = join('.cache', `web-${process.pid}`);
+  const vite = join('node_modules', 'vite', 'bin', 'vite.js');
+  const args = [vite, 'build', '--config', join('web', 'vite.config.ts'), '--outDir', join(root, next)];
+  const code = await runChild(process.execPath, [...args, '--logLevel', 'warn'], {
+    cwd: root,
+    env: innerEnvironment(process.env),
+    stdio: ['ignore', process.stderr.fd, process.stderr.fd],
+  });
+  if (code !== 0) {
+    rmSync(join(root, next), { recursive: true, force: true });
+    if (code > 128) throw new SetupError('interrupted', code);
+    throw new SetupError('the dashboard cannot be built; the lines above say why', code);
+  }
+  writeFileSync(join(root, next, basename(PAGES_BUILT)), stamp);
+  swapIn(root, next, PAGES);
+}
+
+/**
+ * @param {string} root
+ * @param {string} next
+ * @param {string} place
+ */
+function swapIn(root, next, place) {
+  const old = join(root, `${next}-old`);
+  if (existsSync(join(root, place))) renameSync(join(root, place), old);
+  renameSync(join(root, next), join(root, place));
   rmSync(old, { recursive: true, force: true });
 }
 
@@ -84,6 +124,15 @@ export function packagesStamp(root) {
 function sourcesStamp(root, packages) {
   const files = [...COMPILER_SETTINGS, ...SOURCES.flatMap((folder) => filesIn(root, folder))];
   return hash([packages, ...files.flatMap((file) => [file, readFileSync(join(root, file))])]);
+}
+
+/**
+ * Types that the pages share with the program are checked, and leave nothing behind in what is built.
+ * @param {string} root
+ * @param {string} packages
+ */
+function pagesStamp(root, packages) {
+  return hash([packages, ...filesIn(root, 'web').flatMap((file) => [file, readFileSync(join(root, file))])]);
 }
 
 /**

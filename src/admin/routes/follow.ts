@@ -1,8 +1,8 @@
 /** Routes that go on: the event stream and the logs of a replica. All of them end when the control plane closes. */
 import type { JournalEntry } from '../../controller/control.ts';
 import { gatewayError } from '../../errors.ts';
-import { isPrivileged } from '../app.ts';
-import type { DecisionEvent } from '../contract.ts';
+import { factsOf, isPrivileged } from '../app.ts';
+import type { ActivityEvent, DecisionEvent, ViewerEvent } from '../contract.ts';
 import { openEventStream } from '../event-stream.ts';
 import { openLineStream } from '../line-stream.ts';
 import type { AdminOptions } from '../options.ts';
@@ -11,10 +11,13 @@ import { get } from '../routing.ts';
 import type { AdminContext, Route } from '../routing.ts';
 import { readStatusFacts } from '../status-facts.ts';
 import { statusAnswerOf } from '../status.ts';
+import { SECOND } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
 
 export const LOG_TAIL_DEFAULT = 100;
 export const LOG_TAIL_MAX = 10_000;
+export const SNAPSHOTS_MIN: Milliseconds = SECOND / 2;
+export const SNAPSHOTS_MAX: Milliseconds = 60 * SECOND;
 
 /** `closers`: one per open answer. */
 export function followingRoutes(
@@ -29,8 +32,13 @@ export function followingRoutes(
         'cache-control': 'no-store',
         'x-accel-buffering': 'no',
       };
+      const every = intervalOf(context.req.query('snapshots'));
+      if (every === undefined) {
+        const message = `snapshots must be a number of seconds from ${SNAPSHOTS_MIN / SECOND} to ${SNAPSHOTS_MAX / SECOND}.`;
+        return errorReply(gatewayError('invalid_body', message, { param: 'snapshots' }));
+      }
       if (context.req.method === 'HEAD') return new Response(null, { headers });
-      return new Response(eventsFor(context, options, startedAt, closers), { headers });
+      return new Response(eventsFor(context, options, startedAt, closers, every), { headers });
     }),
     get('/gateway/replicas/(?<id>.+)/logs', 'admin', (context, { id = '' }) => logsOf(context, id, options, closers)),
   ];
@@ -41,23 +49,67 @@ function eventsFor(
   options: AdminOptions,
   startedAt: Milliseconds,
   closers: Set<() => void>,
+  every: Milliseconds | null,
 ): ReadableStream<Uint8Array> {
   const { control, clock } = options;
+  let timer: Disposable | undefined;
   const stream = openEventStream(clock, () => {
     closers.delete(stream.close);
     subscription[Symbol.dispose]();
+    timer?.[Symbol.dispose]();
   });
+  const privileged = isPrivileged(context, options);
+  const look = (): void => {
+    if (every !== null) stream.send({ event: 'activity', data: activityOf(options) });
+    stream.send({ event: 'snapshot', data: statusAnswerOf(readStatusFacts(options, startedAt, privileged)) });
+  };
+  const lookAgain = (interval: Milliseconds): void => {
+    timer = clock.after(interval, () => {
+      look();
+      if (closers.has(stream.close)) lookAgain(interval);
+    });
+  };
   const tell = (entry: JournalEntry): void =>
     stream.send({ event: 'decision', id: entry.seq, data: decisionOf(entry) });
   closers.add(stream.close);
   // One turn of the event loop from subscription to snapshot: no decision falls between them.
   const subscription = control.subscribe(tell);
-  const facts = readStatusFacts(options, startedAt, isPrivileged(context, options));
-  stream.send({ event: 'snapshot', data: statusAnswerOf(facts) });
+  if (every !== null) stream.send({ event: 'viewer', data: viewerOf(context, options) });
+  look();
+  if (every !== null) lookAgain(every);
   const last = lastSeen(context);
   if (last !== undefined) for (const entry of control.recent()) if (entry.seq > last) tell(entry);
   if (context.req.query('follow') === 'false') stream.close();
   return stream.body;
+}
+
+/** What the listener may do besides listening, asked as its own request would be asked. */
+function viewerOf(context: AdminContext, options: AdminOptions): ViewerEvent {
+  const may = (need: 'admin' | 'inference'): boolean =>
+    'principal' in options.access().check(need, factsOf(context, true));
+  return { admin: may('admin'), inference: may('inference') };
+}
+
+function activityOf({ telemetry, clock }: AdminOptions): ActivityEvent {
+  const models = [...telemetry.activity.totals()].map(([name, model]) => [
+    name,
+    {
+      requests: model.requests,
+      unfinished: model.unfinished,
+      first_bytes: model.firstBytes,
+      first_byte_s: model.firstByteSeconds,
+      prompt_tokens: model.promptTokens,
+      completion_tokens: model.completionTokens,
+    },
+  ]);
+  return { at: new Date(clock.wall()).toISOString(), models: Object.fromEntries(models) };
+}
+
+/** Null: one snapshot is enough. Undefined: not a time that may be asked for. */
+function intervalOf(text: string | undefined): Milliseconds | null | undefined {
+  if (text === undefined) return null;
+  const interval = /^\d{1,2}(?:\.\d)?$/.test(text) ? Number(text) * SECOND : 0;
+  return interval >= SNAPSHOTS_MIN && interval <= SNAPSHOTS_MAX ? interval : undefined;
 }
 
 /** A browser that comes back says what it heard last. */

@@ -7,11 +7,13 @@ import { isPrivileged } from '../app.ts';
 import type { PlanAnswer, ReadyAnswer, RequestAnswer } from '../contract.ts';
 import { findModel } from '../find-model.ts';
 import type { AdminOptions } from '../options.ts';
-import { staticFiles } from '../page.ts';
+import { plainPage, SECURITY_HEADERS } from '../page.ts';
 import { errorReply, jsonReply, retryAfter } from '../reply.ts';
 import { get } from '../routing.ts';
-import type { Route } from '../routing.ts';
+import type { AdminContext, Route } from '../routing.ts';
 import { readStatusFacts } from '../status-facts.ts';
+import { staticReply } from '../static-files.ts';
+import type { StaticFile } from '../static-files.ts';
 import { statusAnswerOf } from '../status.ts';
 import { SECOND, toMicrosecond } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
@@ -38,10 +40,20 @@ export function observingRoutes(options: AdminOptions, startedAt: Milliseconds):
       );
     }),
     get('/gateway/config', 'admin', () => jsonReply(effectiveConfig(options.config()))),
-    ...staticFiles(options.gateway.version).map((file) =>
-      get(file.path.replaceAll('.', '\\.'), 'open', () => new Response(file.body, { headers: file.headers })),
+    ...(options.dashboard ?? plainPage(options.gateway.version)).map((file) =>
+      get(file.path.replaceAll('.', '\\.'), 'open', (context) => fileFor(context, file, options)),
     ),
   ];
+}
+
+/** At `/` a browser gets the page, and a program a line of text. */
+function fileFor(context: AdminContext, file: StaticFile, { gateway }: AdminOptions): Response {
+  const known = context.req.header('if-none-match');
+  if (file.path !== '/') return staticReply(file, known);
+  if (context.req.header('accept')?.includes('text/html')) return staticReply(file, known, 'accept');
+  const text = `vLLM Gateway ${gateway.version}\nState: /readyz, /gateway/status. Models: /v1/models. Metrics: /metrics. Browsers see a page here.\n`;
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache', vary: 'accept' };
+  return new Response(text, { headers: { ...SECURITY_HEADERS, ...headers } });
 }
 
 /** What would happen, changing nothing: of all models, or of the one that is named. */

@@ -1,0 +1,187 @@
+/** Models, what they are doing, and what can be done with them. */
+import { useState } from 'preact/hooks';
+import type { Command, ModelStatus, StatusAnswer } from '../../../src/admin/contract.ts';
+import { command, Refusal, wordsFor } from '../api.ts';
+import { colourOf } from '../colours.ts';
+import { ago, duration, gib, words } from '../format.ts';
+import { askForKey, type State } from '../store.ts';
+
+export function Models({ state, status }: { readonly state: State; readonly status: StatusAnswer }) {
+  const models = Object.entries(status.models);
+  return (
+    <section aria-labelledby="models">
+      <h2 id="models">
+        Models
+        <small>
+          {total(models, 'in_flight')} of {status.limits.max_in_flight} in flight · {total(models, 'queued')} queued
+        </small>
+      </h2>
+      <ul class="models">
+        {models.map(([name, model]) => (
+          <Model key={name} name={name} model={model} status={status} admin={state.viewer.admin} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function total(models: readonly (readonly [string, ModelStatus])[], field: 'in_flight' | 'queued'): number {
+  return models.reduce((sum, [, model]) => sum + model[field], 0);
+}
+
+interface ModelProps {
+  readonly name: string;
+  readonly model: ModelStatus;
+  readonly status: StatusAnswer;
+  readonly admin: boolean;
+}
+
+function Model({ name, model, status, admin }: ModelProps) {
+  const now = Date.now();
+  return (
+    <li class="model">
+      <div class="who">
+        <i class={`swatch engine ${colourOf(name, Object.keys(status.models))}`} aria-hidden="true" />
+        <span>
+          <strong>{name}</strong>
+          {model.pinned_by && <span class="tag">{model.pinned_by === 'config' ? 'always on' : 'pinned'}</span>}
+          <span class="quiet more">
+            {[...model.aliases, ...(model.driver === 'process' ? [] : [model.driver])].join(' · ')}
+          </span>
+        </span>
+      </div>
+      <Doing model={model} status={status} />
+      <dl class="counts">
+        <div>
+          <dt>in flight</dt>
+          <dd>{model.in_flight}</dd>
+        </div>
+        <div>
+          <dt>queued</dt>
+          <dd class={model.queued > 0 ? 'hot' : ''}>{model.queued}</dd>
+        </div>
+        <div>
+          <dt>needs</dt>
+          <dd title={model.need ? `known by: ${model.need.basis}` : undefined}>
+            {model.need ? gib(model.need.total_mib) : '–'}
+          </dd>
+        </div>
+        <div>
+          <dt>used</dt>
+          <dd>{model.last_used_at ? ago(model.last_used_at, now) : 'never'}</dd>
+        </div>
+      </dl>
+      <Actions name={name} model={model} admin={admin} />
+      <Remarks model={model} now={now} />
+    </li>
+  );
+}
+
+function Doing({ model, status }: { readonly model: ModelStatus; readonly status: StatusAnswer }) {
+  const replicas = model.replicas.flatMap((id) => {
+    const replica = status.replicas[id];
+    return replica ? [{ id, ...replica }] : [];
+  });
+  const coming = replicas.find(({ state }) => state === 'reserved' || state === 'starting');
+  const step = model.preparation ?? coming;
+  return (
+    <div class="doing">
+      <span class={`state ${model.state}`}>
+        <i class="dot" aria-hidden="true" />
+        {model.state}
+      </span>
+      {step && (
+        <span class="step">
+          <span>
+            {coming?.state === 'reserved' && !model.preparation ? 'waits for memory' : words(step.phase ?? 'launch')}
+            {step.progress !== null && ` ${Math.round(step.progress * 100)} %`}
+            {step.eta_s !== null && <span class="quiet"> about {duration(Math.max(1, Math.round(step.eta_s)))}</span>}
+          </span>
+          <Progress fraction={step.progress} label={step.phase ?? 'launch'} />
+        </span>
+      )}
+      {replicas
+        .filter(({ id }) => id !== coming?.id)
+        .map(({ id, state, devices, stop_reason: reason }) => (
+          <a key={id} class="replica" href={`#/logs/${encodeURIComponent(id)}`} title={`Logs of ${id}`}>
+            {state === 'ready' ? devices.join(', ') || 'logs' : `${state}${reason ? `: ${words(reason)}` : ''}`}
+          </a>
+        ))}
+    </div>
+  );
+}
+
+function Progress({ fraction, label }: { readonly fraction: number | null; readonly label: string }) {
+  return fraction === null ? <progress aria-label={label} /> : <progress aria-label={label} max={1} value={fraction} />;
+}
+
+function Remarks({ model, now }: { readonly model: ModelStatus; readonly now: number }) {
+  const failure = model.last_failure;
+  const waiting = model.queued > 0 ? model.waiting_for : null;
+  // A failure that is over is history: the events tell it.
+  const failed = failure && model.state !== 'ready';
+  if (!waiting && !failed) return null;
+  return (
+    <div class="remarks">
+      {waiting && <p>waits for {waiting}</p>}
+      {failed && (
+        <p class="trouble">
+          <strong>{words(failure.cause)}</strong> {failure.message}{' '}
+          <span class="quiet">
+            {ago(failure.at, now)}
+            {failure.retry_at && Date.parse(failure.retry_at) > now
+              ? `, tried again in ${duration((Date.parse(failure.retry_at) - now) / 1000)}`
+              : ''}
+          </span>
+        </p>
+      )}
+    </div>
+  );
+}
+
+const NEEDS_KEY = 'Loading, unloading and pinning need an admin key.';
+
+function Actions({ name, model, admin }: Pick<ModelProps, 'name' | 'model' | 'admin'>) {
+  const [refused, setRefused] = useState<{ readonly text: string; readonly key: boolean } | null>(null);
+  const [busy, setBusy] = useState<Command | null>(null);
+  const act = async (wanted: Command): Promise<void> => {
+    if (!admin) {
+      setRefused({ text: NEEDS_KEY, key: true });
+      return;
+    }
+    setBusy(wanted);
+    setRefused(null);
+    try {
+      await command(wanted, name);
+    } catch (error) {
+      const key = error instanceof Refusal && (error.status === 401 || error.status === 403);
+      setRefused({ text: wordsFor(error), key });
+    }
+    setBusy(null);
+  };
+  const button = (wanted: Command, title: string) => (
+    <button type="button" disabled={busy !== null} aria-label={`${title} ${name}`} onClick={() => void act(wanted)}>
+      {title}
+    </button>
+  );
+  const up = model.state === 'ready' || model.state === 'starting' || model.state === 'asleep';
+  return (
+    <div class="actions">
+      {up ? button('unload', 'Unload') : button('load', 'Load')}
+      {model.pinned_by === 'operator' ? button('unpin', 'Unpin') : model.pinned_by === null && button('pin', 'Pin')}
+      <a class="button" href={`#/plan/${encodeURIComponent(name)}`} aria-label={`Plan ${name}`}>
+        Plan
+      </a>
+      {refused && (
+        <p class="trouble" role="alert">
+          {refused.text}{' '}
+          {refused.key && (
+            <button type="button" class="link" onClick={() => askForKey(refused.text)}>
+              Enter a key
+            </button>
+          )}
+        </p>
+      )}
+    </div>
+  );
+}
