@@ -94,7 +94,8 @@ async function openGateway(config: Config): Promise<ServedGateway> {
     processMetrics: true,
   });
   process.once('exit', () => telemetry.flush());
-  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid });
+  const dashboard = fileURLToPath(new URL('dist/web', root));
+  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid, dashboard });
   return { gateway, log: telemetry.log, flush: () => telemetry.flush() };
 }
 
