@@ -1,20 +1,27 @@
 #!/usr/bin/env node
 /** The program: the real machine around the command line. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
+import { measure } from './bench/measure.ts';
 import { runCli } from './cli/run-cli.ts';
 import { EXIT } from './cli/world.ts';
 import type { OutputStream, ServedGateway, World } from './cli/world.ts';
 import type { Config } from './config/config.ts';
+import { checkMachine } from './doctor/check-machine.ts';
+import { examine } from './doctor/examine.ts';
+import { surveyMachine } from './doctor/survey.ts';
 import { createGateway } from './gateway.ts';
 import { planOnThisMachine } from './offline-plan.ts';
+import { systemMachine } from './platform/machine.ts';
 import { createPlatform } from './platform/system.ts';
 import { createTelemetry } from './telemetry/create-telemetry.ts';
 
 const STDOUT = 1;
+const STDERR = 2;
 const COLUMNS_WITHOUT_TERMINAL = 80;
+const ROWS_WITHOUT_TERMINAL = 24;
 /** Milliseconds that the end of the engines may take after a bug. */
 const CRASH_LIMIT = 10_000;
 const KEEP_ALIVE_EVERY = 60_000;
@@ -46,10 +53,17 @@ function wantsColour(stream: NodeJS.WriteStream): boolean {
 function outputStream(stream: NodeJS.WriteStream): OutputStream {
   const colour = wantsColour(stream);
   return {
-    write: (text) => void stream.write(text),
+    write: (text) => void (ending ? writeSync(stream === process.stdout ? STDOUT : STDERR, text) : stream.write(text)),
     isTerminal: stream.isTTY,
     get columns() {
       return stream.columns || COLUMNS_WITHOUT_TERMINAL;
+    },
+    get rows() {
+      return stream.rows || ROWS_WITHOUT_TERMINAL;
+    },
+    onResize: (run) => {
+      stream.on('resize', run);
+      return { [Symbol.dispose]: () => void stream.off('resize', run) };
     },
     style: (name, text) => (colour ? styleText(name, text, { validateStream: false }) : text),
   };
@@ -73,6 +87,9 @@ function secretsOf(config: Config): string[] {
 
 const { root, version } = findPackage();
 const platform = createPlatform();
+const here = { platform, machine: systemMachine };
+/** From now on only what is written at once is written at all. */
+let ending = false;
 const outputGone = new AbortController();
 const out = outputStream(process.stdout);
 for (const stream of [process.stdout, process.stderr]) {
@@ -81,6 +98,31 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 let serving = false;
+
+const atEnd = new Set<() => void>();
+
+/** Gives a terminal back before anything is written about the end. */
+function beforeEnd(): void {
+  ending = true;
+  for (const run of atEnd) run();
+  atEnd.clear();
+}
+process.once('exit', beforeEnd);
+
+function readKeys(run: (key: string) => void): Disposable {
+  const keys = process.stdin;
+  keys.setRawMode(true);
+  const onEnd = (): void => void keys.setRawMode(false);
+  atEnd.add(onEnd);
+  keys.setEncoding('utf8').on('data', run).resume();
+  return {
+    [Symbol.dispose]: () => {
+      atEnd.delete(onEnd);
+      keys.off('data', run).pause();
+      onEnd();
+    },
+  };
+}
 
 async function openGateway(config: Config): Promise<ServedGateway> {
   serving = true;
@@ -103,6 +145,7 @@ const crashed = new Promise<unknown>((resolve) => {
   // A broken invariant, or a rejection that nobody awaits: nothing can be trusted any more. A served gateway ends its
   // engines first; whatever hangs after that must not keep the process.
   process.on('uncaughtException', (error) => {
+    if (!serving) beforeEnd();
     process.stderr.write(internalError(error));
     if (!serving) process.exit(EXIT.bug);
     setTimeout(() => process.exit(EXIT.bug), CRASH_LIMIT).unref();
@@ -124,6 +167,16 @@ const world: World = {
   demoFile: fileURLToPath(new URL('examples/demo.yaml', root)),
   openGateway,
   planOffline: (config, only, note) => planOnThisMachine({ config, platform, note }, only),
+  examine: (loaded) => examine(loaded, here),
+  checkMachine: (config) => checkMachine(config, here),
+  survey: () => surveyMachine(here),
+  measure: (note, signal) =>
+    measure({ ...here, program: [process.execPath, ...process.execArgv, process.argv[1] ?? ''], note, signal }),
+  onKey: process.stdin.isTTY ? readKeys : undefined,
+  onEnd: (run) => {
+    atEnd.add(run);
+    return { [Symbol.dispose]: () => void atEnd.delete(run) };
+  },
   onSignal: (name, run) => {
     process.on(name, run);
     return { [Symbol.dispose]: () => void process.off(name, run) };
@@ -138,6 +191,7 @@ setInterval(() => undefined, KEEP_ALIVE_EVERY);
 try {
   process.exit(await runCli(process.argv.slice(2), world));
 } catch (error) {
+  beforeEnd();
   process.stderr.write(internalError(error));
   process.exit(EXIT.bug);
 }

@@ -48,7 +48,16 @@ const ZONES: Readonly<Record<string, Zone>> = {
     packages: ['hono', '@hono/node-server', 'zod'],
     node: ['http'],
   },
-  cli: { from: ['gateway.ts', 'admin/contract.ts', 'config', 'core', 'platform'], packages: ['commander'] },
+  cli: {
+    from: ['gateway.ts', 'admin/contract.ts', 'config', 'core', 'platform'],
+    types: ['bench', 'doctor'],
+    packages: ['commander'],
+  },
+  doctor: {
+    from: ['config', 'engines', 'fleet-devices.ts', 'platform', 'probes', 'proxy-settings.ts'],
+    types: ['core'],
+  },
+  bench: { from: ['platform'], node: ['http'] },
   // Translations and wiring that gateway.ts is made of.
   'launch-identity.ts': { types: ['config'] },
   'fleet-devices.ts': { from: ['config', 'core'], types: ['probes/probe.ts'] },
@@ -86,7 +95,10 @@ const ZONES: Readonly<Record<string, Zone>> = {
       ...['fleet-devices.ts', 'fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts', 'model-sizes.ts'],
     ],
   },
-  'main.ts': { from: ['cli', 'gateway.ts', 'offline-plan.ts', 'config', 'platform', 'telemetry'], node: 'all' },
+  'main.ts': {
+    from: ['bench', 'cli', 'config', 'doctor', 'gateway.ts', 'offline-plan.ts', 'platform', 'telemetry'],
+    node: 'all',
+  },
 };
 
 /** Folders whose concrete members are named only in their registry and in gateway.ts; the interface is open. */

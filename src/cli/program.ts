@@ -1,20 +1,29 @@
 /** The commands, their options and their help. */
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { COMMANDS } from '../admin/contract.ts';
 import { renderJsonSchema } from '../config/schema/file.ts';
 import { DEFAULT_URL, GatewayClient, gatewayUrl } from './client.ts';
 import { act } from './commands/act.ts';
 import type { ActFlags } from './commands/act.ts';
+import { bench } from './commands/bench.ts';
+import type { BenchFlags } from './commands/bench.ts';
 import { check } from './commands/check.ts';
 import type { CheckFlags } from './commands/check.ts';
+import { doctor } from './commands/doctor.ts';
+import type { DoctorFlags } from './commands/doctor.ts';
 import { showEvents } from './commands/events.ts';
 import type { EventFlags } from './commands/events.ts';
+import { init } from './commands/init.ts';
+import type { InitFlags } from './commands/init.ts';
 import { showLogs } from './commands/logs.ts';
 import type { LogFlags } from './commands/logs.ts';
 import { showPlan } from './commands/plan.ts';
 import type { PlanFlags } from './commands/plan.ts';
 import { showStatus } from './commands/status.ts';
 import type { StatusFlags } from './commands/status.ts';
+import { complete } from './completion/complete.ts';
+import { COMPLETE, completionScript, SHELLS } from './completion/scripts.ts';
+import type { Shell } from './completion/scripts.ts';
 import { serve } from './serve.ts';
 import type { ServeFlags } from './serve.ts';
 import { EXIT } from './world.ts';
@@ -26,9 +35,6 @@ const ACTS: Readonly<Record<(typeof COMMANDS)[number], string>> = {
   pin: 'keep the engine of a model, also idle, until `unpin`',
   unpin: 'let a pinned model go again when it is idle or its memory is needed',
 };
-
-/** Named in the public interface, and not built yet: said plainly, instead of a guess at what was meant. */
-const LATER = ['doctor', 'init', 'bench', 'completion'];
 
 /** `ended` hears the exit code of the command that ran. */
 export function createProgram(world: World, ended: (code: number) => void): Command {
@@ -53,16 +59,11 @@ export function createProgram(world: World, ended: (code: number) => void): Comm
     });
   addLocalCommands(program, world, ended);
   addRemoteCommands(program, world, ended);
-  for (const name of LATER) {
-    program
-      .command(name, { hidden: true })
-      .argument('[rest...]')
-      .allowUnknownOption()
-      .action(() => {
-        world.err.write(world.err.style('red', `error: '${name}' is not in this version of vllm-gateway.\n`));
-        ended(EXIT.usage);
-      });
-  }
+  addMachineCommands(program, world, ended);
+  program
+    .command(COMPLETE, { hidden: true })
+    .argument('[words...]')
+    .action(async (words: readonly string[]) => ended(await complete(world, program, words)));
   return program;
 }
 
@@ -74,6 +75,7 @@ function addLocalCommands(program: Command, world: World, ended: (code: number) 
     .option('--listen <host:port>', 'address to listen on')
     .option('--strict', 'refuse to start on warnings too')
     .addOption(logLevelOption())
+    .addOption(new Option('--end-with-parent', 'stop when the program that started it ends').hideHelp())
     .action(async (flags: ServeFlags) => ended(await serve(world, flags, false)));
   program
     .command('demo')
@@ -83,7 +85,7 @@ function addLocalCommands(program: Command, world: World, ended: (code: number) 
     .action(async (flags: ServeFlags) => ended(await serve(world, flags, true)));
   program
     .command('check')
-    .description('print the effective configuration and everything that is wrong with it')
+    .description('print the effective configuration and everything that is wrong with it, or stands against it here')
     .option('-c, --config <file>', 'configuration file')
     .option('--strict', 'fail on warnings too')
     .option('--json', 'print one JSON document')
@@ -93,6 +95,34 @@ function addLocalCommands(program: Command, world: World, ended: (code: number) 
     .description('print the JSON Schema of the configuration file')
     .action(() => {
       world.out.write(renderJsonSchema());
+      ended(EXIT.done);
+    });
+}
+
+function addMachineCommands(program: Command, world: World, ended: (code: number) => void): void {
+  program
+    .command('doctor')
+    .description('look at Docker, GPUs, models, disk, ports, limits and the hub, and say what to do')
+    .option('-c, --config <file>', 'configuration file (else as `serve` finds it)')
+    .option('--json', 'print one JSON document')
+    .action(async (flags: DoctorFlags) => ended(await doctor(world, flags)));
+  program
+    .command('init')
+    .description('look at GPUs, Docker, vLLM and the model cache, and write a commented configuration')
+    .option('-o, --output <file>', 'file to write; - prints it (default: gateway.yaml)')
+    .option('--force', 'replace the file when it is there')
+    .action(async (flags: InitFlags) => ended(await init(world, flags)));
+  program
+    .command('bench')
+    .description('measure in 20 seconds what the gateway costs here, beside a plain relay; no GPU needed')
+    .option('--json', 'print one JSON document')
+    .action(async (flags: BenchFlags) => ended(await bench(world, flags)));
+  program
+    .command('completion')
+    .description('print a script that completes commands, options and names of models')
+    .addArgument(new Argument('<shell>', 'the shell to complete in').choices(SHELLS))
+    .action((shell: Shell) => {
+      world.out.write(completionScript(shell));
       ended(EXIT.done);
     });
 }
@@ -107,8 +137,8 @@ function addRemoteCommands(program: Command, world: World, ended: (code: number)
     new GatewayClient(world, gatewayUrl(flags.url, world.platform.env));
 
   remote('status', 'print what a running gateway does')
-    .option('-w, --watch', 'print it again every second')
-    .option('--json', 'print one JSON document (one per line with --watch)')
+    .option('-w, --watch', 'follow it on the whole terminal; elsewhere, print it again when it changes')
+    .option('--json', 'print one JSON document (with --watch one per change, on a line each)')
     .action(async (flags: StatusFlags & { url?: string }) => ended(await showStatus(world, clientOf(flags), flags)));
   remote('plan', 'say what would go where, what would leave, and which bytes are missing')
     .option('-m, --model <model>', 'of one model, in detail')

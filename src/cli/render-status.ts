@@ -6,7 +6,7 @@ import type { Cell } from './table.ts';
 import { mibText, plural, spanText } from './words.ts';
 import type { Colour, OutputStream } from './world.ts';
 
-const STATE_COLOURS: Readonly<Record<string, Colour>> = {
+export const STATE_COLOURS: Readonly<Record<string, Colour>> = {
   ready: 'green',
   starting: 'yellow',
   draining: 'yellow',

@@ -1,7 +1,11 @@
 /** Everything of the outside that a command touches: built from the real process in main.ts, from scraps in tests. */
 import type { PlanAnswer } from '../admin/contract.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, ConfigProblem } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
+import type { LoadResult } from '../config/load.ts';
+import type { BenchReport } from '../bench/report.ts';
+import type { Finding } from '../doctor/finding.ts';
+import type { Survey } from '../doctor/survey.ts';
 import type { Platform } from '../platform/platform.ts';
 
 export type Colour = 'red' | 'yellow' | 'green' | 'cyan' | 'gray' | 'bold' | 'dim';
@@ -11,6 +15,10 @@ export interface OutputStream {
   readonly isTerminal: boolean;
   /** Width of the terminal; 80 where there is none. */
   readonly columns: number;
+  /** Height of the terminal; 24 where there is none. */
+  readonly rows: number;
+  /** Called when the terminal has changed its size. */
+  onResize(run: () => void): Disposable;
   /** Coloured on a terminal that wants colour, else the text as it is. */
   style(colour: Colour, text: string): string;
 }
@@ -50,6 +58,18 @@ export interface World {
    * of one; `note` is told what could not be found out.
    */
   readonly planOffline: (config: Config, only: string | undefined, note: (text: string) => void) => Promise<PlanAnswer>;
+  /** Everything that a gateway with this configuration depends on here; changes nothing. */
+  readonly examine: (loaded: LoadResult) => Promise<readonly Finding[]>;
+  /** What on this machine stands against the configuration, found out within seconds. */
+  readonly checkMachine: (config: Config) => Promise<readonly ConfigProblem[]>;
+  /** What there is to serve models with. */
+  readonly survey: () => Promise<Survey>;
+  /** Measures a gateway and a plain relay before one simulated engine. `note` is told how far it is. */
+  readonly measure: (note: (text: string) => void, signal: AbortSignal) => Promise<BenchReport>;
+  /** Keys as they are typed, unseen on the screen, until disposed; undefined where nobody types. */
+  readonly onKey: ((run: (key: string) => void) => Disposable) | undefined;
+  /** `run` is called when the process ends in whatever way but SIGKILL, before anything else is written; synchronous. */
+  readonly onEnd: (run: () => void) => Disposable;
   readonly onSignal: (name: SignalName, run: () => void) => Disposable;
   readonly parentPid: () => number;
   /** Resolves when a bug reached the top of the process; never otherwise. */

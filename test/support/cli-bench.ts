@@ -1,17 +1,25 @@
 /** The command line without a process: output captured, signals sent by call, a gateway that a test scripts. */
+import type { BenchReport } from '../../src/bench/report.ts';
+import type { Finding } from '../../src/doctor/finding.ts';
+import type { Survey } from '../../src/doctor/survey.ts';
 import type { PlanAnswer } from '../../src/admin/contract.ts';
 import { runCli } from '../../src/cli/run-cli.ts';
 import type { OutputStream, ServedGateway, SignalName, World } from '../../src/cli/world.ts';
-import type { Config } from '../../src/config/config.ts';
+import type { Config, ConfigProblem } from '../../src/config/config.ts';
 import type { Gateway } from '../../src/gateway.ts';
 import { createTestPlatform, type TestPlatform } from './test-platform.ts';
 
 export interface CapturedStream extends OutputStream {
   text: string;
+  columns: number;
+  rows: number;
+  /** Tells that the size has changed. */
+  resized(): void;
 }
 
 /** Styles are written as `<red>text</red>` on a terminal, so that a test can see them. */
 function captured(isTerminal: boolean): CapturedStream {
+  const listeners = new Set<() => void>();
   return {
     text: '',
     write(text) {
@@ -19,6 +27,14 @@ function captured(isTerminal: boolean): CapturedStream {
     },
     isTerminal,
     columns: 80,
+    rows: 24,
+    onResize: (run) => {
+      listeners.add(run);
+      return { [Symbol.dispose]: () => void listeners.delete(run) };
+    },
+    resized: () => {
+      for (const run of listeners) run();
+    },
     style: (colour, text) => (isTerminal ? `<${colour}>${text}</${colour}>` : text),
   };
 }
@@ -67,6 +83,14 @@ export class CliBench {
   /** What `plan --config` finds, and what it was asked for. */
   plan: PlanAnswer = { placement_mode: 'budget', eviction: 'lru', devices: {}, models: {} };
   readonly planned: { readonly models: readonly string[]; readonly only: string | undefined }[] = [];
+  /** What `doctor`, `check`, `init` and `bench` find. */
+  findings: readonly Finding[] = [];
+  machineProblems: readonly ConfigProblem[] = [];
+  survey: Survey = { gpus: [], gpuNote: 'there is no such command', dockerTrouble: null, vllm: null, cached: [] };
+  measure: (note: (text: string) => void, signal: AbortSignal) => Promise<BenchReport> = () =>
+    Promise.reject(new Error('nothing was scripted'));
+  readonly #keys = new Set<(key: string) => void>();
+  readonly #atEnd = new Set<() => void>();
   readonly #signals = new Map<SignalName, Set<() => void>>();
   readonly #outputGone = new AbortController();
   readonly #world: World;
@@ -90,6 +114,18 @@ export class CliBench {
         note('a note');
         return this.plan;
       },
+      examine: async () => this.findings,
+      checkMachine: async () => this.machineProblems,
+      survey: async () => this.survey,
+      measure: (note, signal) => this.measure(note, signal),
+      onKey: (run) => {
+        this.#keys.add(run);
+        return { [Symbol.dispose]: () => void this.#keys.delete(run) };
+      },
+      onEnd: (run) => {
+        this.#atEnd.add(run);
+        return { [Symbol.dispose]: () => void this.#atEnd.delete(run) };
+      },
       onSignal: (name, run) => {
         const listeners = this.#signals.get(name) ?? new Set();
         this.#signals.set(name, listeners.add(run));
@@ -109,6 +145,20 @@ export class CliBench {
 
   signal(name: SignalName): void {
     for (const listener of this.#signals.get(name) ?? []) listener();
+  }
+
+  press(key: string): void {
+    for (const listener of this.#keys) listener(key);
+  }
+
+  /** The process ends in another way than by returning. */
+  endProcess(): void {
+    for (const run of this.#atEnd) run();
+  }
+
+  /** Somebody still wants to hear of keys or of the end. */
+  get holdsTerminal(): boolean {
+    return this.#keys.size + this.#atEnd.size > 0;
   }
 
   listens(name: SignalName): boolean {

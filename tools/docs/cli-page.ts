@@ -6,7 +6,7 @@ import { page, table } from './markdown.ts';
 
 const EXIT_CODES = [
   ['0', 'Done.'],
-  ['1', 'A problem was found (`check`), or a drain was cut short.'],
+  ['1', 'A problem was found (`check`, `doctor`), a command failed, or a drain was cut short.'],
   ['2', 'Bad usage or configuration.'],
   ['3', 'The port cannot be bound, or another gateway holds `server.state_dir`.'],
   ['70', 'A broken invariant: a bug of the gateway.'],
@@ -18,6 +18,8 @@ const TERMINAL: OutputStream = {
   write: () => undefined,
   isTerminal: false,
   columns: 100,
+  rows: 24,
+  onResize: () => ({ [Symbol.dispose]: () => undefined }),
   style: (_name, text) => text,
 };
 
@@ -32,7 +34,7 @@ export function cliPage(): string {
   return page(
     'Command line',
     '`npx vllm-gateway COMMAND` from the installed package. In a checkout, `npm start` is `demo`, and `npm start -- ARGUMENTS` is `serve ARGUMENTS`. ' +
-      'With `--json`, exactly one JSON document goes to stdout (one per line for `events`); everything else goes to stderr.',
+      'With `--json`, exactly one JSON document goes to stdout (one per line for `events` and `status --watch`); everything else goes to stderr.',
     ...commands.flatMap((command) => [`## ${command.name()}`, help(command)]),
     '## Exit codes',
     table(['Code', 'Meaning'], EXIT_CODES),

@@ -1,4 +1,4 @@
-/** `check`: the effective configuration and every problem. */
+/** `check`: the effective configuration and every problem, of its text and of what on this machine stands against it. */
 import { checkReport } from '../../config/effective.ts';
 import { loadConfig } from '../../config/load.ts';
 import { writeProblems } from '../problems.ts';
@@ -16,7 +16,8 @@ export interface CheckFlags {
 export async function check(world: World, flags: CheckFlags): Promise<number> {
   const { platform, cwd, out, err } = world;
   const result = await loadConfig({ flags, env: platform.env, files: platform.files, cwd });
-  const report = checkReport(result);
+  const here = result.config === null ? [] : await world.checkMachine(result.config);
+  const report = checkReport({ ...result, problems: [...result.problems, ...here] });
   const code = report.ok ? EXIT.done : EXIT.problem;
   if (flags.json) {
     out.write(`${JSON.stringify(report)}\n`);
