@@ -22,6 +22,7 @@ export interface PaperContainer {
   state: 'created' | 'running' | 'exited';
   exitCode: number;
   oomKilled: boolean;
+  startedAt?: string;
 }
 
 export interface CreatedBody {
@@ -196,7 +197,7 @@ export class RecordingDocker {
     }));
   }
 
-  #facts({ id, name, body, state, exitCode, oomKilled }: PaperContainer): object {
+  #facts({ id, name, body, state, exitCode, oomKilled, startedAt }: PaperContainer): object {
     const network = body.HostConfig.NetworkMode;
     const aliases = body.NetworkingConfig.EndpointsConfig[network]?.Aliases ?? [];
     const ports = Object.keys(body.HostConfig.PortBindings ?? {});
@@ -212,6 +213,7 @@ export class RecordingDocker {
         Pid: 4711,
         ExitCode: exitCode,
         OOMKilled: oomKilled,
+        StartedAt: startedAt ?? '2026-01-01T00:00:00Z',
       },
       HostConfig: body.HostConfig,
       NetworkSettings: {

@@ -175,7 +175,12 @@ export class DockerClient {
     return this.#changes.run(() => this.#call(limit, run));
   }
 
-  async #call<T>(limit: Milliseconds, run: Call<T>): Promise<T> {
+  /** `isExcused`: true for a failure that is no fault of the daemon, as we ended the call ourselves or a registry did not answer. */
+  async #call<T>(
+    limit: Milliseconds,
+    run: Call<T>,
+    isExcused: (failure: DockerFailure) => boolean = () => false,
+  ): Promise<T> {
     const docker = await this.#client();
     const deadline = new AbortController();
     const late = new Promise<never>((_resolve, reject) => {
@@ -192,7 +197,8 @@ export class DockerClient {
       this.#trouble = null;
       return result;
     } catch (error) {
-      throw this.#failure(error);
+      const failure = failureOf(error);
+      throw isExcused(failure) ? failure : this.#failure(failure);
     }
   }
 
@@ -204,8 +210,10 @@ export class DockerClient {
     signal: AbortSignal,
   ): Promise<Readable> {
     // A pull answers its head once the registry was asked, which takes its time.
-    const limit = method === 'POST' ? CREATE_LIMIT : READ_LIMIT;
-    return this.#call(limit, async ({ modem }, deadline) => {
+    const isPull = method === 'POST';
+    const limit = isPull ? CREATE_LIMIT : READ_LIMIT;
+    const isExcused = ({ kind }: DockerFailure): boolean => signal.aborted || (isPull && kind === 'timeout');
+    const open: Call<Readable> = async ({ modem }, deadline) => {
       // The deadline is for the head; what follows ends with the signal, which destroys the connection.
       const abortSignal = AbortSignal.any([signal, deadline]);
       const body = await new Promise<Readable>((resolve, reject) => {
@@ -218,7 +226,8 @@ export class DockerClient {
       // Whoever reads it hears of an error as of any other end; until then nobody may miss a listener.
       body.on('error', () => {});
       return body;
-    });
+    };
+    return this.#call(limit, open, isExcused);
   }
 
   #failure(error: unknown): DockerFailure {

@@ -11,12 +11,22 @@ import type {
   ReplicaIdentity,
   StopOptions,
 } from '../driver.ts';
+import { SECOND, type Milliseconds } from '../../units.ts';
 import { keyOf } from '../logs/names.ts';
 import { DockerClient, type ContainerFacts } from './client.ts';
 import { DockerFailure, failureOf } from './failures.ts';
 import { Fetcher } from './fetcher.ts';
-import { asReplica, endpointOf, exitOf, foundAs, isAlive, removedExit, type FoundContainer } from './found.ts';
-import { isFetch, ofGateway, readReplica } from './labels.ts';
+import {
+  asReplica,
+  endpointOf,
+  exitOf,
+  foundAs,
+  isAlive,
+  removedExit,
+  restartedExit,
+  type FoundContainer,
+} from './found.ts';
+import { isFetch, isOfGateway, ofGateway, readReplica } from './labels.ts';
 import { Launcher } from './launcher.ts';
 import { logLines, type LogSource } from './log-stream.ts';
 import { Observer } from './observer.ts';
@@ -29,8 +39,17 @@ interface Held {
   readonly replica: ReplicaRef;
   readonly container: string;
   readonly endpoint: Endpoint;
+  /** A later start is another engine, at another port. */
+  readonly startedAt: string;
   exited: boolean;
 }
+
+function exitOfHeld(facts: ContainerFacts, { replica, startedAt }: Held): ExitReport | null {
+  return exitOf(facts, replica) ?? (facts.State.StartedAt === startedAt ? null : restartedExit(replica));
+}
+
+/** For the end of a log: what has come by then is what there is. */
+const TAIL_LIMIT: Milliseconds = 5 * SECOND;
 
 const NO_SETTINGS = 'the Docker driver was made without drivers.docker.';
 
@@ -212,8 +231,9 @@ export class DockerDriver implements Driver {
     const known = this.#containerOf(replica);
     if (known !== undefined) containers.add(known);
     const ended = (facts: ContainerFacts): Promise<void> => this.#ended(replica, facts);
+    const isOurs = ({ Config }: ContainerFacts): boolean => isOfGateway(Config.Labels ?? {}, this.#context.gatewayId);
     for (const container of containers) {
-      await stopContainer({ client: this.#client, clock, container, ended }, options);
+      await stopContainer({ client: this.#client, clock, container, isOurs, ended }, options);
       this.#unwanted.delete(container);
     }
     if (held !== undefined) this.#exited(held, removedExit(replica));
@@ -232,7 +252,10 @@ export class DockerDriver implements Driver {
 
   #hold(replica: ReplicaRef, facts: ContainerFacts, port: number): Held {
     const ref = { id: replica.id, generation: replica.generation };
-    const held: Held = { replica: ref, container: facts.Id, endpoint: endpointOf(facts, port), exited: false };
+    const held: Held = {
+      ...{ replica: ref, container: facts.Id, endpoint: endpointOf(facts, port) },
+      ...{ startedAt: facts.State.StartedAt, exited: false },
+    };
     this.#held.set(keyOf(ref), held);
     this.#unwanted.delete(facts.Id);
     return held;
@@ -247,7 +270,7 @@ export class DockerDriver implements Driver {
       // Looked at again with everything else, when the daemon answers.
       return;
     }
-    const exit = facts === undefined ? removedExit(held.replica) : exitOf(facts, held.replica);
+    const exit = facts === undefined ? removedExit(held.replica) : exitOfHeld(facts, held);
     if (exit !== null) this.#exited(held, exit);
   }
 
@@ -276,17 +299,21 @@ export class DockerDriver implements Driver {
       const state = containers.find(({ Id }) => Id === held.container)?.State;
       if (state !== 'running') await this.#look(held);
     }
-    const busy = new Set([...this.#held.values()].map((held) => held.container));
     for (const container of containers) {
       const name = (container.Names[0] ?? '').replace(/^\//, '');
       const over = ['created', 'exited', 'dead'].includes(container.State);
-      if (busy.has(container.Id) || this.#isInWork(container.Labels, name)) continue;
+      // Asked anew for each: while one was removed, another that was only made may have been launched.
+      if (this.#isHeld(container.Id) || this.#isInWork(container.Labels, name)) continue;
       if (!over && !isFetch(container.Labels) && !this.#unwanted.has(container.Id) && !this.#unwanted.has(name))
         continue;
       await this.#client.remove(container.Id);
       this.#unwanted.delete(container.Id);
       this.#unwanted.delete(name);
     }
+  }
+
+  #isHeld(container: string): boolean {
+    return [...this.#held.values()].some((held) => held.container === container);
   }
 
   #isInWork(labels: Readonly<Record<string, string>>, name: string): boolean {
@@ -308,7 +335,10 @@ export class DockerDriver implements Driver {
 
   async #tailOf(replica: ReplicaRef, container: string, lines: number): Promise<readonly string[]> {
     const kept: string[] = [];
-    const options = { tail: lines, follow: false, signal: this.#closed.signal };
+    const late = new AbortController();
+    using _limit = this.#context.platform.clock.after(TAIL_LIMIT, () => late.abort());
+    const signal = AbortSignal.any([this.#closed.signal, late.signal]);
+    const options = { tail: lines, follow: false, signal };
     for await (const line of logLines(this.#logSource(replica, container), options, 'last')) {
       kept.push(line);
       if (kept.length > lines) kept.shift();

@@ -91,6 +91,11 @@ export function exitOf(facts: ContainerFacts, replica: ReplicaRef): ExitReport |
   return { replica: ref, code, signal, detail: `${how}${memory}` };
 }
 
+/** Its addresses are other ones, and whoever spoke with it speaks with nobody. */
+export function restartedExit(replica: ReplicaRef): ExitReport {
+  return { ...removedExit(replica), detail: 'its container was restarted by somebody else' };
+}
+
 export function removedExit(replica: ReplicaRef): ExitReport {
   const ref = { id: replica.id, generation: replica.generation };
   return { replica: ref, code: null, signal: null, detail: 'its container was removed by somebody else' };

@@ -55,6 +55,10 @@ export function fetchLabels(gatewayId: string): Record<string, string> {
   return { [LABELS.gateway]: gatewayId, [LABELS.role]: 'fetch' };
 }
 
+export function isOfGateway(labels: Labels, gatewayId: string): boolean {
+  return labels[LABELS.gateway] === gatewayId;
+}
+
 export function isFetch(labels: Labels): boolean {
   return labels[LABELS.role] === 'fetch';
 }

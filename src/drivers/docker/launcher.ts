@@ -9,7 +9,7 @@ import type { ContainerFacts, CreateBody, DockerClient } from './client.ts';
 import { replicaBody } from './create-body.ts';
 import { DockerFailure, launchFailure } from './failures.ts';
 import { ALIAS_PREFIX, asReplica, endpointOf, isAlive, NOWHERE } from './found.ts';
-import { LABELS, replicaLabels } from './labels.ts';
+import { isOfGateway, replicaLabels } from './labels.ts';
 import type { PlaceFinder } from './place.ts';
 
 const NAME_TRIES = 4;
@@ -115,7 +115,7 @@ export class Launcher {
   }
 
   #isOurs(facts: ContainerFacts): boolean {
-    return (facts.Config.Labels ?? {})[LABELS.gateway] === this.#options.context.gatewayId;
+    return isOfGateway(facts.Config.Labels ?? {}, this.#options.context.gatewayId);
   }
 
   /** An own container of this name that is none any more: gone before another one is made. */

@@ -58,14 +58,18 @@ export class Observer {
     let retry = FIRST_RETRY;
     while (!signal.aborted) {
       const began = this.#platform.clock.monotonic();
+      const opened = new AbortController();
       try {
-        const stream = await this.#client.events(this.#label, signal);
+        const stream = await this.#client.events(this.#label, AbortSignal.any([signal, opened.signal]));
         this.#events.connected();
         // Only now: what ends from here on is an event, what ended before is seen in this look.
         await this.#events.sync();
         for await (const event of jsonLines(stream)) this.#tell(event);
       } catch {
         // It is away; why is what `trouble` of the client says.
+      } finally {
+        // One whose look at everything failed was not read, and would stay open beside the next.
+        opened.abort();
       }
       if (this.#platform.clock.monotonic() - began > LAST_RETRY) retry = FIRST_RETRY;
       await this.#pause(retry * (1 - JITTER * this.#platform.random.next()));

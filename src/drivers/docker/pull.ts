@@ -11,12 +11,16 @@ const DOWNLOAD_PART = 0.8;
 export async function ensureImage(client: DockerClient, name: string, options: FetchOptions): Promise<string> {
   const { signal, progress } = options;
   signal.throwIfAborted();
+  let asksRegistry = false;
   try {
     const present = await client.imageId(name);
     if (present !== undefined) return present;
     progress('image', null);
     const pull = new PullProgress();
-    for await (const line of jsonLines(await client.pull(name, signal))) {
+    asksRegistry = true;
+    const lines = jsonLines(await client.pull(name, signal));
+    asksRegistry = false;
+    for await (const line of lines) {
       const error = pull.read(line);
       if (error !== null) throw new LaunchError('image', pullFailure(name, error));
       progress('image', pull.fraction());
@@ -30,6 +34,8 @@ export async function ensureImage(client: DockerClient, name: string, options: F
     signal.throwIfAborted();
     if (error instanceof LaunchError) throw error;
     const failure = failureOf(error);
+    if (failure.kind === 'timeout' && asksRegistry)
+      throw new LaunchError('image', pullFailure(name, 'its registry does not answer'));
     if (failure.kind !== 'refused') throw new LaunchError('driver_unavailable', `${failure.sentence()}.`);
     throw new LaunchError('image', pullFailure(name, failure.message));
   }

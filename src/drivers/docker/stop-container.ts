@@ -23,8 +23,10 @@ const LATE: Milliseconds = SECOND / 2;
 export interface Stopping {
   readonly client: DockerClient;
   readonly clock: Clock;
-  /** Id, or the name that only ours can have. */
+  /** Id, or a name. */
   readonly container: string;
+  /** Whatever else has that name is not there, as far as we are concerned. */
+  readonly isOurs: (facts: ContainerFacts) => boolean;
   /** What is still to be known of it, before it is removed. Must not reject. */
   readonly ended: (facts: ContainerFacts) => Promise<void>;
 }
@@ -101,9 +103,9 @@ class Run {
 
   /** True when there is no such container any more. */
   async #step(): Promise<boolean> {
-    const { client, clock, container, ended } = this.#stopping;
+    const { client, clock, container, isOurs, ended } = this.#stopping;
     const facts = await client.inspect(container);
-    if (facts === undefined) return true;
+    if (facts === undefined || !isOurs(facts)) return true;
     if (!isAlive(facts)) {
       this.over = true;
       if (!this.#told) await ended(facts);
