@@ -118,7 +118,7 @@ function drawFiles(random: Random, bytes: number): SimulatedModel['size'] {
 
 /** Mostly less than promised, now and then more. */
 function drawTruth(random: Random): SimulatedModel['truth'] {
-  const steady = random.chance(0.08) ? random.int(102, 110) / 100 : random.int(50, 100) / 100;
+  const steady = random.chance(0.08) ? random.int(102, 110) / 100 : random.int(25, 100) / 100;
   const peak = random.chance(0.08) ? steady + random.int(2, 20) / 100 : Math.max(steady, random.int(50, 100) / 100);
   return { steady, peak };
 }
