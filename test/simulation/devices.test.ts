@@ -167,6 +167,24 @@ describe('devices that come and go with the configuration', () => {
 });
 
 describe('a stop that cannot be verified', () => {
+  it('keeps a device closed until the last of several is gone, and names one that is there', () => {
+    const models = [on('a', ['gpu-0'], 8), on('b', ['gpu-0'], 8)];
+    const story = new Story({ devices: devices.slice(0, 1), models });
+    for (const model of ['a', 'b']) {
+      story.ask(model);
+      story.untilReady(model);
+    }
+    const gone = ['a', 'b'].map((model) => ({ id: story.current(model)?.id ?? '', generation: 1 }));
+    story.act({ kind: 'stop_fault', model: 'a', fault: 'stuck', lastsMs: 900_000 });
+    story.act({ kind: 'stop_fault', model: 'b', fault: 'stuck', lastsMs: 300_000 });
+    for (const model of ['a', 'b']) story.act({ kind: 'unload', model });
+    story.until('both stuck', () => gone.every(({ id }) => story.state.replicas.get(id)?.phase === 'zombie'));
+    story.until('b gone', () => !story.state.replicas.has(gone[1]?.id ?? ''));
+    expect(story.state.devices.get('gpu-0')?.quarantine).toContain(gone[0]?.id);
+    story.until('a gone', () => story.state.replicas.size === 0, 1_200_000);
+    expect(story.state.devices.get('gpu-0')?.quarantine).toBeNull();
+  });
+
   it('[items 76, 77] tells the bytes that stay promised, and closes the device until they are seen back', () => {
     const story = new Story({ devices: devices.slice(0, 1), models: [on('a', ['gpu-0']), on('b', ['gpu-0'], 4)] });
     story.ask('a');

@@ -190,9 +190,9 @@ export function stopFailed(run: Run, replica: Replica, detail: string): void {
   if (replica.phase !== 'stopping') return;
   moveTo(replica, 'zombie');
   releaseGate(run.state, replica, run.now);
-  for (const [id, bytes] of replica.reservations) {
+  for (const id of replica.reservations.keys()) {
     const device = run.state.devices.get(id);
-    if (device) device.quarantine = `replica ${replica.id} with ${formatSize(bytes)} is not seen to be gone: ${detail}`;
+    if (device) device.quarantine = `${closedBy(replica, id)}: ${detail}`;
   }
   decide(
     run,
@@ -203,10 +203,16 @@ export function stopFailed(run: Run, replica: Replica, detail: string): void {
   run.capacityChanged = true;
 }
 
+const closedBy = (replica: Replica, deviceId: string): string =>
+  `replica ${replica.id} with ${formatSize(replica.reservations.get(deviceId) ?? 0)} is not seen to be gone`;
+
 function clearQuarantine(run: Run, deviceId: string, replicaId: string): void {
   const device = run.state.devices.get(deviceId);
-  const others = [...run.state.replicas.values()].some(
+  if (!device) return;
+  const other = [...run.state.replicas.values()].find(
     (replica) => replica.id !== replicaId && replica.phase === 'zombie' && replica.reservations.has(deviceId),
   );
-  if (device && !others) device.quarantine = null;
+  // It names the last one that got stuck, which may be the one that is gone now.
+  if (!other) device.quarantine = null;
+  else if (device.quarantine?.includes(other.id) !== true) device.quarantine = closedBy(other, deviceId);
 }
