@@ -193,6 +193,10 @@ describe('what an earlier run left', () => {
     story.run(5_000);
     expect([story.phase('a'), story.phase('b')]).toEqual(['ready', 'ready']);
     expect(story.decisions('replica.not_adopted')).toEqual([]);
+    // So it is when a driver tells of them long after the start, and nobody remembers what they took.
+    const late = new Story({ devices, models: [of('a'), of('b')] });
+    for (const found of story.world.engines.found(true)) late.world.kernel.step({ kind: 'replica.found', found });
+    expect([late.phase('a'), late.phase('b')]).toEqual(['starting', 'starting']);
   });
 
   it('is ended when its device may not give so much any more, or gave it to others before it was found', () => {

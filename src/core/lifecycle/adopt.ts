@@ -1,5 +1,4 @@
 /** What an earlier gateway process left behind: adopted when it is ours, unchanged and wanted; ended otherwise. */
-import { held } from '../memory/ledger.ts';
 import { matchingFootprint } from '../memory/need.ts';
 import { newDevice } from '../fleet.ts';
 import { maySpan } from '../memory/span.ts';
@@ -24,7 +23,7 @@ export function found(run: Run, seen: FoundReplica): void {
   if (state.replicas.has(seen.id)) return;
   const model = state.models.get(seen.model);
   // The next run finds it too.
-  if (model && state.shutdown?.keep.includes(model.settings.driver)) return;
+  if (model && state.shutdown?.keep.includes(seen.driver ?? model.settings.driver)) return;
   const { reservations, peaks } = placesOf(state, seen, model);
   const refusal = whyNot(run, seen, reservations);
   const replica: Replica = {
@@ -122,6 +121,17 @@ function unreadDevice(state: FleetState): Device | undefined {
   return [...state.devices.values()].find((device) => device.unmeasured && isListed(state, device.id));
 }
 
+/** What engines may hold there that this run has launched. */
+function launchedHere(state: FleetState, deviceId: string): Bytes {
+  let sum = 0;
+  for (const { adopted, stopReason, phase, readyAt, reservations, peaks } of state.replicas.values()) {
+    if (adopted || stopReason === 'not_adopted' || phase === 'reserved') continue;
+    const steady = reservations.get(deviceId) ?? 0;
+    sum += readyAt === null ? Math.max(steady, peaks.get(deviceId) ?? 0) : steady;
+  }
+  return sum;
+}
+
 /**
  * It runs, so it fits beside what is really there, and beside all that was found with it: only what was promised to others
  * since then speaks against it.
@@ -142,8 +152,7 @@ function whyNot(run: Run, seen: FoundReplica, places: ReadonlyMap<string, Bytes>
     const device = state.devices.get(id);
     if (!isListed(state, id)) return `its device ${id} is not configured any more`;
     if (!model.settings.deviceIds.includes(id)) return `the model may not use device ${id} any more`;
-    const promised = state.adopting ? 0 : held(state, id);
-    if (device && !device.unmeasured && promised + bytes > device.budgetBytes) {
+    if (device && !device.unmeasured && launchedHere(state, id) + bytes > device.budgetBytes) {
       return `its memory does not fit on ${id}`;
     }
   }
