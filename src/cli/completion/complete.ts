@@ -1,5 +1,6 @@
 /** The hidden command that the completion scripts call: candidates, one a line, with what they are behind a tab. */
 import type { Command } from 'commander';
+import { statusAnswer } from '../../admin/contract.ts';
 import { SECOND } from '../../units.ts';
 import type { Milliseconds } from '../../units.ts';
 import { GatewayClient, gatewayUrl } from '../client.ts';
@@ -29,26 +30,14 @@ export async function complete(world: World, program: Command, words: readonly s
 const lineOf = ({ text, about }: Candidate): string => [text, ...(about === '' ? [] : [about])].map(clean).join('\t');
 const clean = (text: string): string => text.replaceAll(/\p{Cc}+/gu, ' ');
 
-/** Ids of `/v1/models`. */
-const modelsAnswer = {
-  safeParse(value: unknown): { success: true; data: readonly string[] } | { success: false } {
-    const data = (value as { readonly data?: unknown } | null | undefined)?.data;
-    if (!Array.isArray(data)) return { success: false };
-    const ids = data.flatMap((entry: { readonly id?: unknown } | null) =>
-      typeof entry?.id === 'string' ? [entry.id] : [],
-    );
-    return { success: true, data: ids };
-  },
-};
-
 /** None where no gateway answers at once: a completion never complains. */
 async function modelNames(world: World, words: readonly string[]): Promise<readonly string[]> {
   const limit = new AbortController();
   using _limit = world.platform.clock.after(GATEWAY_LIMIT, () => limit.abort());
   try {
     const client = new GatewayClient(world, gatewayUrl(urlIn(words), world.platform.env));
-    const { value } = await client.json('/v1/models', modelsAnswer, { signal: limit.signal });
-    return value;
+    const { value } = await client.json('/gateway/status', statusAnswer, { signal: limit.signal });
+    return Object.entries(value.models).flatMap(([name, { aliases }]) => [name, ...aliases]);
   } catch (error) {
     if (error instanceof Error) return [];
     throw error;

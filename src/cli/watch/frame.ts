@@ -37,8 +37,11 @@ const ASCII: Marks = { engines: '#', coming: '+', others: 'x', free: '.', more: 
 const LONGEST_BAR = 40;
 const SHORTEST_BAR = 8;
 const PROGRESS_BAR = 16;
-/** Of a screen that has no room for all: the models are what people look for. */
+/** Kept for events where many models could fill the screen; a low screen shows models alone. */
 const LEAST_EVENTS = 3;
+const LOW_SCREEN = 20;
+/** The longest kind of event that is common. */
+const KIND_WIDTH = 'replica.start_failed'.length;
 
 /** Exactly as many lines as fit; the last is how to leave. */
 export function frame(view: View, screen: Screen): readonly Line[] {
@@ -48,8 +51,9 @@ export function frame(view: View, screen: Screen): readonly Line[] {
   const devices = deviceLines(view.status, screen, marks);
   const room = Math.max(0, screen.rows - top.length - 1);
   const starts = startLines(view.status, marks);
-  const fixed = section('DEVICES', devices).length + section('STARTS', starts).length;
-  const models = limited(modelLines(view), Math.max(2, room - fixed - LEAST_EVENTS - 2), 'model', marks);
+  const kept = screen.rows < LOW_SCREEN ? 0 : section('STARTS', starts).length + LEAST_EVENTS + 2;
+  const most = Math.max(2, room - section('DEVICES', devices).length - kept - 1);
+  const models = limited(modelLines(view), most, 'model', marks);
   const upper = [...section('DEVICES', devices), ...section(null, models), ...section('STARTS', starts)];
   const left = room - upper.length - 2;
   const events = left > 0 ? view.events.slice(-left).map(eventLine) : [];
@@ -97,8 +101,7 @@ function deviceLines(status: StatusAnswer, screen: Screen, marks: Marks): readon
     entries.map(([id, device]) => [
       span(deviceName(id, device.pool)),
       span(`${mibText(device.used_mib)} of ${mibText(device.total_mib)}`),
-      span(''),
-      ...[span(deviceNote(device, status), device.reason === null ? undefined : 'red')],
+      span(deviceNote(device, status), device.reason === null ? undefined : 'red'),
     ]),
   ).map((line, index) => {
     const device = entries[index]?.[1];
@@ -175,7 +178,10 @@ function modelNote(model: ModelStatus, status: StatusAnswer): Span {
 function limited(lines: readonly Line[], room: number, word: string, marks: Marks): readonly Line[] {
   if (lines.length <= room) return lines;
   const hidden = lines.length - room + 1;
-  return [...lines.slice(0, room - 1), [span(`${marks.more} and ${plural(hidden, word)} more`, 'dim')]];
+  return [
+    ...lines.slice(0, room - 1),
+    [span(`${marks.more} and ${hidden} more ${word}${hidden === 1 ? '' : 's'}`, 'dim')],
+  ];
 }
 
 /** What is on its way to ready: engines that start, and files that are fetched before. */
@@ -202,7 +208,7 @@ function eventLine({ at, kind, model, replica, reason }: DecisionEvent): Line {
   return [
     span(at.slice(11, 19), 'dim'),
     span('  '),
-    span(kind, colour),
+    span(kind.padEnd(KIND_WIDTH), colour),
     span(about === null ? '' : `  ${about}`),
     span(reason === '' ? '' : `  ${reason}`),
   ];

@@ -35,7 +35,13 @@ interface Picture {
 export async function watchStatus(world: World, client: GatewayClient, json: boolean): Promise<number> {
   if (json || !world.out.isTerminal) return followChanges(world, client, json);
   // The first answer comes before the screen is taken: an address that is wrong is told where people see it.
-  const first = await ask(world, client);
+  let first: Picture;
+  try {
+    first = await ask(world, client);
+  } catch (error) {
+    if (world.outputGone.aborted) return EXIT.done;
+    throw error;
+  }
   return new LiveView(world, client, first).run();
 }
 
@@ -173,7 +179,7 @@ class LiveView {
       if (this.#ended.signal.aborted) return;
       if (!(error instanceof CliError)) throw error;
       // It may be restarting: the last picture stays, and says that it is the last.
-      this.#trouble = `${error.message} The picture is the last one; still asking.`;
+      this.#trouble = `${error.message} Still asking.`;
     }
   }
 
