@@ -243,8 +243,9 @@ export class DockerClient {
         const { default: Client } = await import('dockerode');
         this.#docker = new Client({
           socketPath: this.#socket,
-          // Left out, they would come from DOCKER_HOST and win over the socket.
-          ...{ host: undefined, port: undefined, protocol: 'http' },
+          // Left out, they would come from DOCKER_HOST and what goes with it, and win over the socket.
+          ...{ host: undefined, port: undefined, protocol: 'http', timeout: undefined },
+          ...{ ca: undefined, cert: undefined, key: undefined },
           // A kept connection would be the one thing that does not survive a restart of the daemon.
           headers: { Connection: 'close' },
         });

@@ -53,8 +53,14 @@ export class DockerConnection {
         throw new ProbeError(`Docker does not answer on ${this.#socket} (ENOENT)`, true);
       }
       const { default: Client } = await import('dockerode');
-      // Left out, host and protocol would come from DOCKER_HOST, and win over the socket.
-      this.#docker = new Client({ socketPath: this.#socket, host: undefined, protocol: 'http', port: undefined });
+      this.#docker = new Client({
+        socketPath: this.#socket,
+        // Left out, they would come from DOCKER_HOST and what goes with it, and win over the socket.
+        ...{ host: undefined, port: undefined, protocol: 'http', timeout: undefined },
+        ...{ ca: undefined, cert: undefined, key: undefined },
+        // A kept connection would be the one thing that does not survive a restart of the daemon.
+        headers: { Connection: 'close' },
+      });
     }
     return this.#docker;
   }

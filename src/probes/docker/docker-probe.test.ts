@@ -5,7 +5,9 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { until } from '../../../test/contract/process-harness.ts';
 import type { DockerSettings } from '../../config/config.ts';
+import type { Clock } from '../../platform/platform.ts';
 import { createPlatform } from '../../platform/system.ts';
 import { DockerProbe } from './docker-probe.ts';
 
@@ -25,6 +27,9 @@ class RecordingDaemon {
   readonly calls: string[] = [];
   readonly bodies: Record<string, unknown>[] = [];
   readonly answers = new Map<string, Answer | Answer[]>();
+  /** Calls that are not answered before `speak`. */
+  readonly silent = new Set<string>();
+  readonly #held: (() => void)[] = [];
   readonly #server: Server;
   readonly #folder = mkdtempSync(join(tmpdir(), 'vgw-recording-'));
   readonly #sockets = new Set<Socket>();
@@ -60,16 +65,27 @@ class RecordingDaemon {
     this.calls.push(call);
     const text = Buffer.concat(chunks).toString();
     if (call === 'POST /containers/create') this.bodies.push(JSON.parse(text) as Record<string, unknown>);
+    if (this.silent.has(call)) await new Promise<void>((resolve) => this.#held.push(resolve));
     const scripted = this.answers.get(call);
     const { status, body } = (Array.isArray(scripted) ? scripted.shift() : scripted) ?? usual(call);
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(body === undefined ? '' : JSON.stringify(body));
   }
 
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  speak(): void {
+    this.silent.clear();
+    for (const go of this.#held.splice(0)) go();
+  }
+
   /** The hijacked connection: every question is answered at once. */
   #attach(request: IncomingMessage, socket: Socket): void {
     this.calls.push(`${request.method ?? ''} ${(request.url ?? '').split('?')[0]}`);
     socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+    socket.on('end', () => socket.end());
     socket.on('data', (chunk: Buffer) => {
       for (const [, number] of chunk.toString().matchAll(/^read (\d+) /gm)) {
         const payload = Buffer.from(`${TABLE}\n@gpus ${number} 0\n${APPS}\n@processes ${number} 0\n`);
@@ -93,9 +109,16 @@ function usual(call: string): Answer {
 let daemon: RecordingDaemon;
 const open: DockerProbe[] = [];
 
-function probe(gpus: DockerSettings['gpus']): DockerProbe {
+function probe(gpus: DockerSettings['gpus'], speed = 1): DockerProbe {
   const docker = { socket: daemon.socket, gpus, probeImage: 'nvidia/cuda:12.1.0-base-ubuntu22.04' } as DockerSettings;
-  const made = new DockerProbe({ platform: createPlatform(), docker, gatewayId: 'gateway-1', names: new Map() });
+  const real = createPlatform();
+  const clock: Clock = {
+    ...real.clock,
+    monotonic: () => real.clock.monotonic() * speed,
+    after: (delay, run) => real.clock.after(delay / speed, run),
+    sleep: (delay, signal) => real.clock.sleep(delay / speed, signal),
+  };
+  const made = new DockerProbe({ platform: { ...real, clock }, docker, gatewayId: 'gateway-1', names: new Map() });
   open.push(made);
   return made;
 }
@@ -194,6 +217,30 @@ describe('the docker probe', () => {
       body: { DiscoveredDevices: [{ Source: 'cdi', ID: 'nvidia.com/gpu=all' }] },
     });
     expect(await probe('auto').whyNot()).toBeNull();
+  });
+
+  it.each(['GET /info', 'GET /containers/json', 'POST /containers/create', START])(
+    'keeps no connection to a daemon that does not answer %s',
+    async (call) => {
+      daemon.silent.add(call);
+      const hung = probe('nvidia', 20);
+      if (call === 'GET /info') await expect(hung.whyNot()).rejects.toThrow('did not answer within 10 s');
+      else await expect(hung.read()).rejects.toThrow();
+      await until(() => daemon.calls.includes(call) && daemon.connections === 0);
+    },
+  );
+
+  it('takes away a helper that was being made when it was closed', async () => {
+    daemon.silent.add('POST /containers/create');
+    const making = probe('nvidia');
+    const read = expect(making.read()).rejects.toThrow();
+    await until(() => daemon.calls.includes('POST /containers/create'));
+    const closed = making.close();
+    await until(() => daemon.calls.filter((call) => call === 'GET /containers/json').length > 0);
+    daemon.speak();
+    await closed;
+    await read;
+    expect(daemon.calls).toContain('DELETE /containers/c1');
   });
 
   it('asks for nothing at the end when it never began', async () => {

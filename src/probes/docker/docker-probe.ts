@@ -71,7 +71,10 @@ export class DockerProbe implements Probe {
    */
   async whyNot(): Promise<string | null> {
     const { connection, docker: settings } = this.#containerOptions;
-    const info = (await connection.call('asking Docker what it is', (docker) => docker.info())) as DockerFacts;
+    const info = (await connection.call('asking Docker what it is', (docker, abortSignal) =>
+      // Its types know no argument.
+      (docker.info as (options: object) => Promise<unknown>).call(docker, { abortSignal }),
+    )) as DockerFacts;
     const runtime = Object.keys(info.Runtimes ?? {}).some((name) => name.startsWith('nvidia'));
     const injected = (info.DiscoveredDevices ?? []).some(({ ID }) => ID?.startsWith('nvidia.com/') === true);
     if (runtime || injected || (await hasImage(this.#containerOptions))) return null;

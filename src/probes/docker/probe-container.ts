@@ -60,14 +60,19 @@ export async function removeContainers(options: ContainerOptions, signal?: Abort
   for (;;) {
     const left = await connection.call(
       'listing helper containers',
-      (docker) => docker.listContainers({ all: true, filters: { label: [`${PROBE_LABEL}=${options.gatewayId}`] } }),
+      (docker, abortSignal) =>
+        docker.listContainers({ all: true, filters: { label: [`${PROBE_LABEL}=${options.gatewayId}`] }, abortSignal }),
       given,
     );
     if (left.length === 0) return;
     if (platform.clock.monotonic() > end) throw new ProbeError('its old helper container cannot be removed');
     for (const { Id } of left) {
       await connection
-        .call('removing a helper container', (docker) => docker.getContainer(Id).remove({ force: true }), given)
+        .call(
+          'removing a helper container',
+          (docker, abortSignal) => docker.getContainer(Id).remove({ force: true, v: true, abortSignal }),
+          given,
+        )
         // Gone meanwhile, or about to be: the next list tells.
         .catch(ignoring(404, 409));
     }
@@ -82,7 +87,8 @@ export async function hasImage(
   try {
     await connection.call(
       `looking for ${probeImage}`,
-      (docker) => docker.getImage(probeImage).inspect(),
+      // Its types know no argument.
+      (docker, abortSignal) => docker.getImage(probeImage).inspect({ abortSignal } as object),
       signal === undefined ? {} : { signal },
     );
     return true;
@@ -152,21 +158,27 @@ function errorOf(line: string): string | null {
 
 async function launch(options: ContainerOptions, requests: Requests, signal: AbortSignal): Promise<ProbeContainer> {
   const { connection, platform } = options;
-  const container = await connection.call(
-    'creating the helper container',
-    (docker) => docker.createContainer(createBody(options, requests)),
-    { signal },
+  const { name, ...body } = createBody(options, requests);
+  // Not cut off by the signal: what the daemon has begun to make it makes, and then it must be known here.
+  const container = await connection.call('creating the helper container', (docker, abortSignal) =>
+    docker.createContainer({ ...{ _query: { name }, _body: body }, abortSignal }),
   );
   try {
+    if (signal.aborted) throw new ProbeError('creating the helper container: given up');
     // Before the start: a client that is there from the beginning is the one whose leaving ends the helper's input.
     const attached = await connection.call(
       'attaching to the helper container',
-      () => container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true }),
+      (_docker, abortSignal) =>
+        container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true, abortSignal }),
       { signal },
     );
     const stream = new ProbeStream(platform.clock, attached as unknown as ConstructorParameters<typeof ProbeStream>[1]);
     try {
-      await connection.call('starting the helper container', () => container.start(), { signal });
+      await connection.call(
+        'starting the helper container',
+        (_docker, abortSignal) => container.start({ abortSignal }),
+        { signal },
+      );
     } catch (error) {
       stream.destroy();
       throw error;
@@ -174,7 +186,9 @@ async function launch(options: ContainerOptions, requests: Requests, signal: Abo
     return { id: container.id, stream };
   } catch (error) {
     await connection
-      .call('removing the helper container', () => container.remove({ force: true }))
+      .call('removing the helper container', (_docker, abortSignal) =>
+        container.remove({ force: true, v: true, abortSignal }),
+      )
       .catch(() => {
         // Found by its label at the next start.
       });
