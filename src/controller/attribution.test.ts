@@ -57,6 +57,21 @@ describe('where processes are told apart', () => {
     ).toEqual([0, 0, 3]);
   });
 
+  it('a start is not foreign while its processes are not listed yet, or were listed before it grew [item 101]', () => {
+    const ready = owner('a', 'ready', 8, [1]);
+    const both = [ready, owner('b', 'starting', 10, [2])];
+    expect(
+      foreign(
+        [9, { 1: 8 }, [ready]],
+        [13, { 1: 8 }, both],
+        [16, { 1: 8, 2: 1 }, both],
+        // What not even its whole promise explains.
+        [21, { 1: 8, 2: 1 }, both],
+        [21, { 1: 8, 2: 10 }, [ready, owner('b', 'ready', 10, [2])]],
+      ),
+    ).toEqual([1, 1, 1, 3, 3]);
+  });
+
   it('memory that is still used after its process ended stays with the replica that is stopping', () => {
     const leaving = (phase: ReplicaPhase): Owner => owner('a', phase, 8, [1]);
     expect(foreign([9, { 1: 8 }, [leaving('ready')]], [9, {}, [leaving('stopping')]], [1, {}, []])).toEqual([1, 1, 1]);
@@ -70,6 +85,9 @@ describe('where processes are told apart', () => {
   it('an engine whose processes are not to be seen counts with its promise', () => {
     const owners = [owner('a', 'ready', 8, [1]), owner('hidden', 'ready', 6)];
     expect(foreign([15, { 1: 8 }, owners])).toEqual([1]);
+    const moving = (phase: ReplicaPhase): readonly Owner[] => [...owners, owner('c', phase, 4, [3])];
+    expect(foreign([15, { 1: 8 }, owners], [17, { 1: 8, 3: 1 }, moving('starting')])).toEqual([1, 1]);
+    expect(foreign([15, { 1: 8 }, owners], [17, { 1: 8 }, moving('stopping')])).toEqual([1, 1]);
   });
 });
 

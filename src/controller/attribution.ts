@@ -87,20 +87,22 @@ export class Attributor {
       all += bytes;
       if (!ours.has(pid)) foreign += bytes;
     }
-    let unnamed = Math.max(0, usedBytes - all);
-    const last = this.#last.get(id)?.unnamedBytes ?? null;
-    // What a process left behind is its replica's until the stop is verified.
-    const unclaimed = owners.some(isLeaving) && last !== null ? Math.min(unnamed, last) : unnamed;
-    for (const owner of owners) {
-      const held = seen.get(owner.id)?.get(id);
-      const promised = owner.reservations.get(id) ?? 0;
-      if (held !== undefined && !owner.settling) foreign += Math.max(0, held - Math.max(promised, peakOf(owner, id)));
-    }
     const hidden = owners.filter((owner) => !isMoving(owner) && !seen.has(owner.id));
     const claimed = hidden.reduce((sum, owner) => sum + (owner.reservations.get(id) ?? 0), 0);
-    foreign += Math.max(0, unclaimed - claimed);
-    unnamed = Math.max(0, unnamed - claimed);
-    if (!owners.some(isLeaving)) this.#last.set(id, { foreignBytes: foreign, unnamedBytes: unnamed });
+    const unnamed = Math.max(0, usedBytes - all - claimed);
+    let growing = 0;
+    for (const owner of owners) {
+      const held = seen.get(owner.id)?.get(id);
+      const most = Math.max(owner.reservations.get(id) ?? 0, peakOf(owner, id));
+      if (held !== undefined && !owner.settling) foreign += Math.max(0, held - most);
+      if (owner.phase === 'starting') growing += Math.max(0, most - (held ?? 0));
+    }
+    const last = this.#last.get(id)?.unnamedBytes ?? null;
+    // What a process left behind is its replica's until the stop is verified; what a start takes may be there before it is
+    // named: processes are listed a moment before or after the memory is read.
+    if (owners.some(isLeaving)) foreign += Math.min(unnamed, last ?? unnamed);
+    else foreign += Math.max(growing > 0 ? Math.min(unnamed, last ?? 0) : 0, unnamed - growing);
+    if (!owners.some(isMoving)) this.#last.set(id, { foreignBytes: foreign, unnamedBytes: unnamed });
     return { foreignBytes: foreign, unnamedBytes: unnamed };
   }
 
