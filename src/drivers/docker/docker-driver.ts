@@ -32,6 +32,7 @@ import { logLines, type LogSource } from './log-stream.ts';
 import { Observer } from './observer.ts';
 import { PlaceFinder } from './place.ts';
 import { SavedLogs } from './saved-logs.ts';
+import type { Surroundings } from './surroundings.ts';
 import { stopContainer } from './stop-container.ts';
 
 /** A container that this driver object launched or adopted and that was not stopped yet. */
@@ -142,15 +143,25 @@ export class DockerDriver implements Driver {
     const { clock } = this.#context.platform;
     try {
       const alive = await this.#alive();
+      const surroundings = alive.length === 0 ? null : await this.#surroundings();
       const replicas: FoundReplica[] = [];
       for (const found of alive) {
         this.#found.set(keyOf(found.labels), found);
         const imageNow = await this.#client.imageId(found.facts.Config.Image);
-        replicas.push(foundAs(found, imageNow, clock.wall()));
+        replicas.push(foundAs(found, { imageNow, surroundings, now: clock.wall() }));
       }
       return replicas;
     } catch (error) {
       throw new Error(failureOf(error).sentence(), { cause: error });
+    }
+  }
+
+  async #surroundings(): Promise<Surroundings | null> {
+    try {
+      return (await this.#place.find()).surroundings;
+    } catch {
+      // Why is what `trouble` says.
+      return null;
     }
   }
 

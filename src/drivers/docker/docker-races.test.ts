@@ -135,6 +135,16 @@ describe('a container that somebody restarted', () => {
   });
 });
 
+describe('an engine that an earlier run reached in another way', () => {
+  it('is not usable: this gateway would speak with nobody, or with somebody else', async () => {
+    const { driver, driverWith } = bench;
+    await driver.launch(containerSpec(), ONE);
+    expect(await driverWith({}).list()).toMatchObject([{ usable: true }]);
+    const found = await driverWith({ reach: 'network' }).list();
+    expect(found).toMatchObject([{ id: ONE.id, usable: expect.stringContaining('cannot be reached') }]);
+  });
+});
+
 describe('a log whose end does not come', () => {
   it('holds up neither its reader nor a stop', async () => {
     const { docker, driver, exits } = bench;

@@ -4,6 +4,7 @@ import type { Endpoint, ReplicaRef } from '../../core/state.ts';
 import type { ExitReport } from '../driver.ts';
 import type { ContainerFacts } from './client.ts';
 import { readReplica, type LabelledReplica } from './labels.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /** Nothing listens there: an engine that ended before its port could be read. */
 export const NOWHERE = 'http://127.0.0.1:0';
@@ -52,8 +53,11 @@ function originOf({ NetworkSettings, HostConfig }: ContainerFacts, port: number)
 
 export const ALIAS_PREFIX = 'vgw-';
 
-/** `imageNow`: what the name of its image stands for today; undefined when nobody can tell. */
-export function foundAs(found: FoundContainer, imageNow: string | undefined, now: number): FoundReplica {
+/** `imageNow`: what the name of its image stands for today; undefined, as null surroundings, when nobody can tell. */
+export function foundAs(
+  found: FoundContainer,
+  known: { readonly imageNow: string | undefined; readonly surroundings: Surroundings | null; readonly now: number },
+): FoundReplica {
   const { labels, facts } = found;
   const port = labels.port ?? 0;
   return {
@@ -65,18 +69,29 @@ export function foundAs(found: FoundContainer, imageNow: string | undefined, now
     // Every engine has the same port, each in a network of its own: none of the machine's is taken.
     port: null,
     endpoint: endpointOf(facts, port),
-    usable: usable(facts, imageNow),
-    ageMs: labels.createdAt === null ? null : Math.max(0, now - labels.createdAt),
+    usable: unusable(facts, known.imageNow) ?? unreachable(facts, port, known.surroundings) ?? true,
+    ageMs: labels.createdAt === null ? null : Math.max(0, known.now - labels.createdAt),
   };
 }
 
-function usable(facts: ContainerFacts, imageNow: string | undefined): true | string {
+function unusable(facts: ContainerFacts, imageNow: string | undefined): string | null {
   if (facts.State.Paused) return 'its container is paused';
   if (facts.State.Restarting) return 'its container is being restarted by somebody else';
   if (imageNow !== undefined && imageNow !== facts.Image) {
     return `its image is not what ${facts.Config.Image} stands for now`;
   }
-  return true;
+  return null;
+}
+
+/** The gateway was on the host and is in a container now, or the other way round, or in another network. */
+function unreachable(facts: ContainerFacts, port: number, surroundings: Surroundings | null): string | null {
+  if (surroundings === null) return null;
+  const { hostname } = new URL(originOf(facts, port));
+  const reached =
+    surroundings.reach === 'published'
+      ? !hostname.startsWith(ALIAS_PREFIX)
+      : hostname !== '127.0.0.1' && facts.NetworkSettings.Networks[surroundings.network] !== undefined;
+  return reached ? null : 'it cannot be reached from where the gateway runs now';
 }
 
 /** Of a container that is over; null while it runs. */
