@@ -1,6 +1,6 @@
 /** What would happen if a model were asked for now. Nothing is changed by looking. */
 import { useEffect, useState } from 'preact/hooks';
-import type { PlanAnswer, PlannedModel } from '../../../src/admin/contract.ts';
+import type { PlanAnswer, PlannedDevice, PlannedModel } from '../../../src/admin/contract.ts';
 import { plan, wordsFor } from '../api.ts';
 import { colourOf } from '../colours.ts';
 import { BYTES_PER_MIB, gib, plural } from '../format.ts';
@@ -110,7 +110,7 @@ function verdictOf({ outcome, evicts }: PlannedModel): string {
     case 'placed':
       return 'Has its place.';
     case 'fits':
-      return evicts.length === 0 ? 'Fits.' : `Fits, once ${plural(evicts.length, 'engine')} left.`;
+      return evicts.length === 0 ? 'Fits.' : `Fits, once ${plural(evicts.length, 'engine has', 'engines have')} left.`;
     case 'waits':
       return 'Would wait.';
     case 'refused':
@@ -186,47 +186,61 @@ interface PlacesProps {
 function Places({ plan: report, planned, models }: PlacesProps) {
   return (
     <ul class="devices">
-      {Object.entries(report.devices).map(([id, device]) => {
-        const here = planned.devices.includes(id) && planned.outcome !== 'placed';
-        const need = here ? (planned.need?.total_bytes ?? 0) : 0;
-        const width = (bytes: number): string =>
-          `${device.total_bytes === 0 ? 0 : (100 * bytes) / device.total_bytes}%`;
-        const leaving = device.residents.filter(({ replica }) => here && planned.evicts.includes(replica));
-        const staying = device.residents.filter((resident) => !leaving.includes(resident));
-        const left = leaving.map(({ model }) => model).join(', ');
-        return (
-          <li key={id} class="device">
-            <div class="device-head">
-              <strong>{id}</strong>
-              {here && <span class="tag good">goes here</span>}
-              {left !== '' && <span class="tag warn">{left} leaves</span>}
-              {device.reason !== null && <span class="tag bad">{device.reason}</span>}
-              <span class="spring" />
-              <span class="quiet number">{gib(device.total_bytes / BYTES_PER_MIB)}</span>
-            </div>
-            <div class="memory" role="img" aria-label={placeWords(id, staying, need, left)}>
-              {staying.map(({ replica, model, bytes, why }) => (
-                <i
-                  key={replica}
-                  class={`engine ${colourOf(model, models)}`}
-                  title={`${model}, ${why}: ${gib(bytes / BYTES_PER_MIB)}`}
-                  style={{ width: width(bytes) }}
-                >
-                  <span>{model}</span>
-                </i>
-              ))}
-              {device.foreign_bytes > 0 && <i class="foreign" style={{ width: width(device.foreign_bytes) }} />}
-              {need > 0 && (
-                <i class="coming wanted" title={`needed: ${gib(need / BYTES_PER_MIB)}`} style={{ width: width(need) }}>
-                  <span>would be here</span>
-                </i>
-              )}
-              {device.budget_bytes !== null && <b class="budget" style={{ left: width(device.budget_bytes) }} />}
-            </div>
-          </li>
-        );
-      })}
+      {Object.entries(report.devices).map(([id, device]) => (
+        <PlannedPlace key={id} id={id} device={device} planned={planned} models={models} />
+      ))}
     </ul>
+  );
+}
+
+interface PlaceProps {
+  readonly id: string;
+  readonly device: PlannedDevice;
+  readonly planned: PlannedModel;
+  readonly models: readonly string[];
+}
+
+function PlannedPlace({ id, device, planned, models }: PlaceProps) {
+  const here = planned.devices.includes(id) && planned.outcome !== 'placed';
+  const need = here ? (planned.need?.total_bytes ?? 0) : 0;
+  const leaving = device.residents.filter(({ replica }) => here && planned.evicts.includes(replica));
+  const staying = device.residents.filter((resident) => !leaving.includes(resident));
+  const left = leaving.map(({ model }) => model).join(', ');
+  const taken = staying.reduce((sum, { bytes }) => sum + bytes, device.foreign_bytes + need);
+  const free = Math.max(0, (device.budget_bytes ?? device.total_bytes) - taken);
+  const width = (bytes: number): string => `${device.total_bytes === 0 ? 0 : (100 * bytes) / device.total_bytes}%`;
+  return (
+    <li class="device">
+      <div class="device-head">
+        <strong>{id}</strong>
+        {here && <span class="tag good">goes here</span>}
+        {left !== '' && <span class="tag warn">{left} leaves</span>}
+        {device.reason !== null && <span class="tag bad">{device.reason}</span>}
+        <span class="spring" />
+        <span class="quiet number">{gib(device.total_bytes / BYTES_PER_MIB)}</span>
+      </div>
+      <div class="memory" role="img" aria-label={placeWords(id, staying, need, left)}>
+        {staying.map(({ replica, model, bytes, why }) => (
+          <i
+            key={replica}
+            class={`engine ${colourOf(model, models)}`}
+            title={`${model}, ${why}: ${gib(bytes / BYTES_PER_MIB)}`}
+            style={{ width: width(bytes) }}
+          >
+            <span>{model}</span>
+          </i>
+        ))}
+        {device.foreign_bytes > 0 && <i class="foreign" style={{ width: width(device.foreign_bytes) }} />}
+        {need > 0 && (
+          <i class="coming wanted" title={`needed: ${gib(need / BYTES_PER_MIB)}`} style={{ width: width(need) }}>
+            <span>would be here</span>
+          </i>
+        )}
+        <i class="free" style={{ width: width(free) }} />
+        <i class="beyond rest" />
+        {device.budget_bytes !== null && <b class="budget" style={{ left: width(device.budget_bytes) }} />}
+      </div>
+    </li>
   );
 }
 
