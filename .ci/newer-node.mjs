@@ -38,8 +38,9 @@ const run = spawnSync(
     `--reporter=${join(copy, 'tools', 'run', 'count-reporter.mjs')}`,
     // Installs with npm: about the set-up, not about the line of Node.
     '--exclude=test/e2e/run-mjs.test.ts',
-    // Had their turn; what they add, Docker, is the same on every line of Node.
+    // Had their turn; what they add, Docker and a browser, is the same on every line of Node.
     '--exclude=test/docker/**',
+    '--exclude=test/browser/**',
     '--exclude=test/e2e/docker-*',
   ],
   {

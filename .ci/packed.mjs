@@ -15,6 +15,10 @@ writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
 npm(['install', '--omit=dev', '--no-audit', '--no-fund', '--loglevel=error', join(folder, packed.filename)], folder);
 
 const gateway = await startGateway('npx', ['vllm-gateway', 'demo'], { cwd: folder, timeoutMs: 30_000 });
+const page = await (await fetch(gateway.url, { headers: { accept: 'text/html' } })).text();
+const script = /src="(\/static\/[^"]+\.js)"/.exec(page)?.[1];
+const served = script === undefined ? 404 : (await fetch(`${gateway.url}${script}`)).status;
+console.log(`the dashboard's script is ${script ?? 'missing'}: ${served}`);
 const models = await (await fetch(`${gateway.url}/v1/models`)).json();
 const model = models.data[0].id;
 const response = await fetch(`${gateway.url}/v1/chat/completions`, {
@@ -27,4 +31,7 @@ const answer = await response.json();
 await gateway.stop();
 const text = answer.choices?.[0]?.message?.content;
 console.log(`${model} answered ${response.status}: ${JSON.stringify(text ?? answer)}`);
-process.exitCode = response.status === 200 && typeof text === 'string' && text !== '' && answer.model === model ? 0 : 1;
+process.exitCode =
+  served === 200 && response.status === 200 && typeof text === 'string' && text !== '' && answer.model === model
+    ? 0
+    : 1;

@@ -176,7 +176,7 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     await status.getByText('ready').waitFor();
     await watched.page.evaluate('globalThis.sameDocument = true');
     await fleet.stop();
-    await status.getByText('reconnecting').waitFor();
+    await status.getByText('reconnecting, as last heard').waitFor();
     // What was known last stays in sight.
     expect(await watched.page.locator('.model').count()).toBe(4);
     await screenshot(watched.page, 'reconnecting');

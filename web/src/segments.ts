@@ -1,4 +1,5 @@
 /** Who owns the bytes of a device: every one of them is in exactly one segment. */
+import { gib } from './format.ts';
 import type { DeviceStatus, StatusAnswer } from '../../src/admin/contract.ts';
 
 export interface Segment {
@@ -20,7 +21,7 @@ export function segmentsOf(id: string, device: DeviceStatus, status: StatusAnswe
   const rest: readonly Segment[] = [
     { key: 'foreign', label: 'other programs', mib: foreign, kind: 'foreign', model: null },
     { key: 'free', label: 'free', mib: free, kind: 'free', model: null },
-    { key: 'beyond', label: 'kept free, above the budget', mib: beyond, kind: 'beyond', model: null },
+    { key: 'beyond', label: `above the budget of ${gib(device.budget_mib)}`, mib: beyond, kind: 'beyond', model: null },
   ];
   return [...owned, ...rest.filter(({ mib }) => mib >= 1)];
 }

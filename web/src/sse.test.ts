@@ -23,7 +23,7 @@ describe('server-sent events read from a fetch', () => {
       { event: 'decision', data: 'a\nb' },
     ];
     expect(await framesIn([text])).toEqual(expected);
-    expect(await framesIn([...text])).toEqual(expected);
+    expect(await framesIn(text.split(''))).toEqual(expected);
     expect(await framesIn([text.replaceAll('\n', '\r\n')])).toEqual(expected);
   });
 

@@ -18,7 +18,7 @@ function noteOf({ connection, status }: State): { readonly tone: string; readonl
     case 'connecting':
       return { tone: 'idle', text: 'connecting' };
     case 'reconnecting':
-      return { tone: 'warn', text: 'reconnecting' };
+      return { tone: 'warn', text: status ? 'reconnecting, as last heard' : 'reconnecting' };
     case 'refused':
       return { tone: 'bad', text: connection.status === 401 ? 'key needed' : 'refused' };
     case 'live': {

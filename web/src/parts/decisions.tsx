@@ -35,7 +35,7 @@ export function Decisions({ entries, models }: DecisionsProps) {
 
 /** `replica.start_failed` → `start failed`. */
 function titleOf(kind: string): string {
-  return kind.replace(/^(?:replica|model)\./, '').replaceAll(/[._]/g, ' ');
+  return kind.replace(/^(?:replica|model|gateway|device)\./, '').replaceAll(/[._]/g, ' ');
 }
 
 function toneOf(kind: string): string {

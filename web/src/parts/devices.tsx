@@ -80,9 +80,6 @@ function Owners({ segments, device, models }: OwnersProps) {
           {label} <span class="number">{gib(mib)}</span>
         </li>
       ))}
-      <li class="quiet">
-        budget <span class="number">{gib(device.budget_mib)}</span>
-      </li>
       {device.observed_at !== null && (
         <li class="quiet">
           read <span class="number">{gib(device.used_mib)}</span> in use

@@ -7,7 +7,7 @@ import { askForKey, change, type State } from '../store.ts';
 export function KeyState({ state }: { readonly state: State }) {
   const given = readKey() !== null;
   const { admin } = state.viewer;
-  const live = state.connection.kind === 'live';
+  const known = state.status !== null;
   return (
     <button
       type="button"
@@ -15,7 +15,7 @@ export function KeyState({ state }: { readonly state: State }) {
       title={admin ? 'You may load, unload, pin and read logs' : 'You may look; enter an admin key to steer'}
       onClick={() => askForKey('')}
     >
-      {live ? (admin ? 'Operator' : 'Read-only') : given ? 'Key set' : 'No key'}
+      {known ? (admin ? 'Operator' : 'Read-only') : given ? 'Key set' : 'No key'}
       <span class="unseen">: enter or forget a key</span>
     </button>
   );

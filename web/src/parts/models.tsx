@@ -104,7 +104,7 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
         .filter(({ id }) => id !== coming?.id)
         .map(({ id, state, devices, stop_reason: reason }) => (
           <a key={id} class="replica" href={`#/logs/${encodeURIComponent(id)}`} title={`Logs of ${id}`}>
-            {state === 'ready' ? devices.join(', ') || 'logs' : `${state}${reason ? `: ${words(reason)}` : ''}`}
+            {state === 'ready' ? [...devices, 'log'].join(' · ') : `${state}${reason ? `: ${words(reason)}` : ''}`}
           </a>
         ))}
     </div>

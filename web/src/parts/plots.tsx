@@ -5,18 +5,21 @@ import { ratesOf, SPAN_S, type Point } from '../rates.ts';
 
 const WIDTH = 300;
 const HEIGHT = 56;
+/** What is drawn grows with what is known, from a minute on. */
+const LEAST_SPAN_S = 60;
 
 export function Plots({ activity }: { readonly activity: readonly ActivityEvent[] }) {
   const { requests, firstByte, tokens } = ratesOf(activity);
+  const span = Math.min(SPAN_S, Math.max(LEAST_SPAN_S, -(requests[0]?.at ?? 0)));
   return (
     <section aria-labelledby="activity">
       <h2 id="activity">
-        Activity <small>last five minutes, since this page was opened</small>
+        Activity <small>since this page was opened, up to five minutes</small>
       </h2>
       <div class="plots">
-        <Plot title="Requests" unit="/s" points={requests} format={quantity} />
-        <Plot title="Time to first byte" unit="" points={firstByte} format={duration} />
-        <Plot title="Tokens" unit="/s" points={tokens} format={quantity} />
+        <Plot title="Requests" unit="/s" points={requests} span={span} format={quantity} />
+        <Plot title="Time to first byte" unit="" points={firstByte} span={span} format={duration} />
+        <Plot title="Tokens" unit="/s" points={tokens} span={span} format={quantity} />
       </div>
     </section>
   );
@@ -26,15 +29,17 @@ interface PlotProps {
   readonly title: string;
   readonly unit: string;
   readonly points: readonly Point[];
+  /** Seconds. */
+  readonly span: number;
   readonly format: (value: number) => string;
 }
 
-function Plot({ title, unit, points, format }: PlotProps) {
+function Plot({ title, unit, points, span, format }: PlotProps) {
   const known = points.flatMap(({ value }) => (value === null ? [] : [value]));
   const highest = Math.max(0, ...known);
   const last = points.at(-1)?.value ?? null;
   const shown = last === null ? '–' : `${format(last)}${unit}`;
-  const { line, area } = pathsOf(points, highest);
+  const { line, area } = pathsOf(points, highest, span);
   return (
     <figure class="plot">
       <figcaption>
@@ -53,7 +58,7 @@ function Plot({ title, unit, points, format }: PlotProps) {
         <path d={line} class="line" />
       </svg>
       <div class="axis" aria-hidden="true">
-        <span>−5 min</span>
+        <span>−{span < 2 * LEAST_SPAN_S ? `${Math.round(span)} s` : `${Math.round(span / 60)} min`}</span>
         <span>{highest > 0 ? `peak ${format(highest)}${unit}` : 'nothing yet'}</span>
         <span>now</span>
       </div>
@@ -62,7 +67,11 @@ function Plot({ title, unit, points, format }: PlotProps) {
 }
 
 /** Gaps stay gaps: between answers there is no time to a first byte. */
-function pathsOf(points: readonly Point[], highest: number): { readonly line: string; readonly area: string } {
+function pathsOf(
+  points: readonly Point[],
+  highest: number,
+  span: number,
+): { readonly line: string; readonly area: string } {
   const scale = highest > 0 ? (HEIGHT - 5) / highest : 0;
   const stretches: { readonly x: number; readonly y: number }[][] = [];
   let open: { readonly x: number; readonly y: number }[] | null = null;
@@ -72,7 +81,7 @@ function pathsOf(points: readonly Point[], highest: number): { readonly line: st
       continue;
     }
     if (!open) stretches.push((open = []));
-    open.push({ x: WIDTH * (1 + at / SPAN_S), y: HEIGHT - 1 - value * scale });
+    open.push({ x: WIDTH * (1 + at / span), y: HEIGHT - 1 - value * scale });
   }
   const draw = (stretch: readonly { readonly x: number; readonly y: number }[]): string =>
     stretch.map(({ x, y }) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');

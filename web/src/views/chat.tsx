@@ -100,15 +100,8 @@ function troubleOf(error: unknown): Pick<Turn, 'trouble' | 'key'> {
 export function Chat({ state, model }: { readonly state: State; readonly model: string | null }) {
   const models = useModels(state);
   const { messages, turn, send, stop, clear } = useConversation();
-  const [text, setText] = useState('');
   const chosen = model ?? models[0] ?? '';
   const cold = state.status?.models[chosen]?.state === 'cold';
-  const submit = (event: Event): void => {
-    event.preventDefault();
-    if (turn.asking || text.trim() === '' || chosen === '') return;
-    setText('');
-    void send(chosen, text.trim());
-  };
   return (
     <section class="chat" aria-labelledby="chat">
       <div class="head">
@@ -144,37 +137,14 @@ export function Chat({ state, model }: { readonly state: State; readonly model: 
           )}
         </p>
       )}
-      <form class="prompt" onSubmit={submit}>
-        <label class="unseen" for="prompt">
-          Message
-        </label>
-        <textarea
-          id="prompt"
-          rows={2}
-          value={text}
-          placeholder="Ask something. Enter sends, Shift and Enter breaks the line."
-          onInput={(event) => setText(event.currentTarget.value)}
-          onKeyDown={(event) => {
-            if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) submit(event);
-          }}
-        />
-        <div class="actions">
-          {turn.asking ? (
-            <button type="button" onClick={stop}>
-              Stop
-            </button>
-          ) : (
-            <button type="submit" class="primary">
-              Send
-            </button>
-          )}
-          {messages.length > 0 && (
-            <button type="button" onClick={clear}>
-              Clear
-            </button>
-          )}
-        </div>
-      </form>
+      <Prompt
+        asking={turn.asking}
+        send={(text) => {
+          if (chosen !== '') void send(chosen, text);
+        }}
+        stop={stop}
+        clear={messages.length > 0 ? clear : null}
+      />
     </section>
   );
 }
@@ -190,5 +160,56 @@ function Messages({ messages, model }: { readonly messages: readonly Message[]; 
         </li>
       ))}
     </ol>
+  );
+}
+
+interface PromptProps {
+  readonly asking: boolean;
+  readonly send: (text: string) => void;
+  readonly stop: () => void;
+  /** Null: there is nothing to clear. */
+  readonly clear: (() => void) | null;
+}
+
+function Prompt({ asking, send, stop, clear }: PromptProps) {
+  const [text, setText] = useState('');
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    if (asking || text.trim() === '') return;
+    setText('');
+    send(text.trim());
+  };
+  return (
+    <form class="prompt" onSubmit={submit}>
+      <label class="unseen" for="prompt">
+        Message
+      </label>
+      <textarea
+        id="prompt"
+        rows={2}
+        value={text}
+        placeholder="Ask something. Enter sends, Shift and Enter breaks the line."
+        onInput={(event) => setText(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) submit(event);
+        }}
+      />
+      <div class="actions">
+        {asking ? (
+          <button type="button" onClick={stop}>
+            Stop
+          </button>
+        ) : (
+          <button type="submit" class="primary">
+            Send
+          </button>
+        )}
+        {clear && (
+          <button type="button" onClick={clear}>
+            Clear
+          </button>
+        )}
+      </div>
+    </form>
   );
 }
