@@ -114,11 +114,15 @@ function readKeys(run: (key: string) => void): Disposable {
   keys.setRawMode(true);
   const onEnd = (): void => void keys.setRawMode(false);
   atEnd.add(onEnd);
-  keys.setEncoding('utf8').on('data', run).resume();
+  // Keys that are typed quickly come together.
+  const onData = (text: string): void => {
+    for (const key of text) run(key);
+  };
+  keys.setEncoding('utf8').on('data', onData).resume();
   return {
     [Symbol.dispose]: () => {
       atEnd.delete(onEnd);
-      keys.off('data', run).pause();
+      keys.off('data', onData).pause();
       onEnd();
     },
   };
