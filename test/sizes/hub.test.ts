@@ -288,6 +288,16 @@ describe('what was found', () => {
   const files = { 'config.json': { body: CONFIG }, 'model.safetensors': { size: 4_000 } };
   const kept = '/state/model-sizes.json';
 
+  it('that nests without end costs that model its estimate, and no other one', async () => {
+    const deep = `{"model_type":"llama","x":${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
+    hub.repos.set('org/deep', { files: { 'config.json': { body: deep }, 'model.safetensors': { size: 10 } } });
+    hub.repos.set(REPO, { files: { 'config.json': { body: CONFIG }, 'model.safetensors': { size: 4_000 } } });
+    const files = modelFiles({ stateDir: '/state' });
+    await files.size('org/deep', HINTS);
+    expect(weightsOf(await files.size(REPO, HINTS))).toBe(4_000);
+    expect(weightsOf(await modelFiles({ stateDir: '/state', offline: true }).size(REPO, HINTS))).toBe(4_000);
+  });
+
   it('is kept on disk: the next look asks nobody, and a hub that is away changes nothing [item 124]', async () => {
     hub.repos.set(REPO, { files });
     expect(weightsOf(await modelFiles({ stateDir: '/state' }).size(REPO, HINTS))).toBe(4_000);

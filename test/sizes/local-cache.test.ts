@@ -1,4 +1,5 @@
 /** Model sizes without any network: the cache of huggingface_hub, and plain folders. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -89,6 +90,15 @@ const WHOLE = {
 };
 
 describe('the local cache', () => {
+  it('are not waited for where a pipe lies in place of a file', async () => {
+    putSnapshot('org/model', { 'config.json': CONFIG, 'model.safetensors': 3_000 });
+    const ref = join(root, 'hub/models--org--model/refs/main');
+    rmSync(ref, { force: true });
+    mkdirSync(dirname(ref), { recursive: true });
+    execFileSync('mkfifo', [ref]);
+    expect((await modelFiles().size('org/model', HINTS)).kind).toBe('unknown');
+  });
+
   it('sizes a model through its links, without a word to the hub [items 116, 124]', async () => {
     putSnapshot('org/model', WHOLE);
     const files = modelFiles({ offline: false });

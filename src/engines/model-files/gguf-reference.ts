@@ -90,7 +90,9 @@ function modelsOf<File extends { readonly name: string }>(all: readonly File[]):
   for (const file of all) {
     if (!/\.gguf$/i.test(file.name) || isProjector(file.name)) continue;
     const stem = stemOf(file.name);
-    models.set(stem, [...(models.get(stem) ?? []), file]);
+    const shards = models.get(stem);
+    if (shards === undefined) models.set(stem, [file]);
+    else shards.push(file);
   }
   return models;
 }

@@ -25,6 +25,15 @@ describe('names of GGUF models', () => {
     expect(ggufOf(url)).toMatchObject({ kind: 'url', repo: url });
   });
 
+  it('are told apart among more files than anybody has, without holding up the gateway', () => {
+    const files = Array.from({ length: 99_999 }, (_, index) => ({
+      name: `m-Q4_0-${String(index + 1).padStart(5, '0')}-of-99999.gguf`,
+    }));
+    const began = performance.now();
+    expect(chooseGguf(files, { kind: 'repo', repo: 'org/name', quant: 'Q4_0', file: null }).kind).toBe('chosen');
+    expect(performance.now() - began).toBeLessThan(5_000);
+  });
+
   it('are not all those that hold the letters [item 130]', () => {
     for (const name of [
       ...['org/gguf-tools', 'gguf-org/llama-7b', 'org/my-gguf-model', 'org/name:latest', 'org/name', 'Q4_K_M'],

@@ -3,7 +3,7 @@
  * (`models--ORG--NAME/{refs,snapshots,blobs}`). What cannot be read counts as absent: the engine may see more than we do.
  */
 import type { Files } from '../../platform/platform.ts';
-import { MIB, type Bytes } from '../../units.ts';
+import { KIB, MIB, type Bytes } from '../../units.ts';
 import type { RepoFacts } from './facts.ts';
 import { parseObject, type JsonObject } from './json.ts';
 import { quietly } from './quietly.ts';
@@ -15,6 +15,8 @@ export interface LocalFacts extends RepoFacts {
   readonly complete: boolean;
 }
 
+/** The name of a commit. */
+const MAX_REF: Bytes = KIB;
 const MAX_CONFIG: Bytes = 4 * MIB;
 /** The index of the largest models names some hundred thousand tensors. */
 const MAX_INDEX: Bytes = 64 * MIB;
@@ -29,7 +31,7 @@ export async function snapshotFolder(
 ): Promise<string | null> {
   for (const cache of cacheFolders) {
     const root = `${cache}/models--${repo.replaceAll('/', '--')}`;
-    const commit = (await quietly(() => files.readText(`${root}/refs/${revision}`)))?.trim() ?? revision;
+    const commit = (await readBounded(files, `${root}/refs/${revision}`, MAX_REF))?.trim() ?? revision;
     if (!/^[\w.-]+$/.test(commit) || commit === '..' || commit === '.') continue;
     const folder = `${root}/snapshots/${commit}`;
     if ((await quietly(() => files.stat(folder)))?.kind === 'folder') return folder;

@@ -40,7 +40,8 @@ export interface ModelFiles {
 }
 
 const LONGEST_LOOK: Milliseconds = 2 * MINUTE;
-const HUB_NAME = /^[\w.-]+(?:\/[\w.-]+)?$/;
+/** As the hub allows; what begins with a dash would pass for a flag of the engine. */
+const HUB_NAME = /^\w[\w.-]*(?:\/\w[\w.-]*)?$/;
 const REVISION = /^[\w.-]+(?:\/[\w.-]+)*$/;
 
 export function createModelFiles(options: ModelFilesOptions): ModelFiles {

@@ -50,7 +50,7 @@ export function createSizeStore(platform: Pick<Platform, 'files' | 'clock'>, sta
 
   async function write(key: string, facts: RepoFacts): Promise<void> {
     const entry: Entry = { key, at: platform.clock.wall(), facts };
-    if (JSON.stringify(entry).length > MAX_ENTRY) return;
+    if ((lengthOf(entry) ?? MAX_ENTRY) >= MAX_ENTRY) return;
     const others = (await read()).filter((each) => each.key !== key);
     const entries = [...others, entry].toSorted((a, b) => a.at - b.at).slice(-MAX_ENTRIES);
     await quietly(async () => {
@@ -67,11 +67,22 @@ export function createSizeStore(platform: Pick<Platform, 'files' | 'clock'>, sta
       return { facts: entry.facts, isFresh: age >= 0 && age < FRESH };
     },
     keep(key, facts) {
-      // One after the other: each write carries what the one before has added.
-      writing = writing.then(() => write(key, facts));
+      // One after the other, however the one before has ended: each write carries what that one has added.
+      const next = (): Promise<void> => write(key, facts);
+      writing = writing.then(next, next);
       return writing;
     },
   };
+}
+
+/** Null = it cannot be written down: what was parsed without end is nested too deep to be put into words again. */
+function lengthOf(entry: Entry): number | null {
+  try {
+    return JSON.stringify(entry).length;
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
 }
 
 function readEntry(value: unknown): Entry | null {
