@@ -6,6 +6,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { accessibilityProblems, launchChromium, openPage, screenshot, withoutChromium } from '../support/browser.ts';
 import { DashboardFleet } from '../support/dashboard-fleet.ts';
+import { freePort } from '../support/fake-vllm.ts';
 
 const ADMIN_KEY = 'browser-admin-key-0123456789';
 /** What Chromium itself says of answers with such a status; no page can keep it from that. */
@@ -106,6 +107,17 @@ describe.skipIf(withoutChromium)('the dashboard and who may do what', () => {
       await page.evaluate('[...Object.values(localStorage), document.cookie, location.href].join(" ")'),
     ).not.toContain(ADMIN_KEY);
     expect(watched.console()).toEqual([]);
+    await watched.close();
+  });
+
+  it('says where the control plane is when it is elsewhere, and works there', async () => {
+    const port = await freePort();
+    await using fleet = await DashboardFleet.start({}, port);
+    const { page, ...watched } = await openPage(browser, fleet.url);
+    await page.getByRole('heading', { name: 'The control plane is elsewhere' }).waitFor();
+    await page.goto(`http://127.0.0.1:${port}/`);
+    await page.getByRole('button', { name: 'Load llama-8b' }).waitFor();
+    expect(watched.console().filter((line) => !line.includes('404 (Not Found)'))).toEqual([]);
     await watched.close();
   });
 

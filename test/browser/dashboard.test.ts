@@ -180,6 +180,9 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     // What was known last stays in sight.
     expect(await watched.page.locator('.model').count()).toBe(4);
     await screenshot(watched.page, 'reconnecting');
+    await watched.page.setViewportSize({ width: 390, height: 844 });
+    expect(await overhang(watched.page)).toBe(0);
+    await watched.page.setViewportSize({ width: 1280, height: 860 });
     await fleet.startAgain();
     await status.getByText('ready').waitFor();
     await row('mistral-7b').getByText('cold').waitFor();

@@ -8,7 +8,7 @@ import { runProgram, type GatewayProcess } from './gateway-process.ts';
 
 const START_MS = '1500';
 
-function configOf(port: number, folder: string): string {
+function configOf(port: number, folder: string, adminPort: number | null): string {
   const first = 20_000 + (process.pid % 95) * 100;
   const model = (repo: string, more: object = {}): object => ({
     repo,
@@ -17,7 +17,11 @@ function configOf(port: number, folder: string): string {
     ...more,
   });
   return JSON.stringify({
-    server: { listen: `127.0.0.1:${port}`, state_dir: join(folder, 'data') },
+    server: {
+      listen: `127.0.0.1:${port}`,
+      state_dir: join(folder, 'data'),
+      ...(adminPort === null ? {} : { admin_listen: `127.0.0.1:${adminPort}` }),
+    },
     limits: { min_residency: '0s' },
     devices: {
       probe: 'simulated',
@@ -52,10 +56,14 @@ export class DashboardFleet implements AsyncDisposable {
     this.#gateway = this.#run();
   }
 
-  static async start(env: Readonly<Record<string, string>> = {}): Promise<DashboardFleet> {
+  /** `adminPort`: the control plane listens there. */
+  static async start(
+    env: Readonly<Record<string, string>> = {},
+    adminPort: number | null = null,
+  ): Promise<DashboardFleet> {
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), 'vgw-browser-'));
-    await writeFile(join(folder, 'gateway.yaml'), configOf(port, folder));
+    await writeFile(join(folder, 'gateway.yaml'), configOf(port, folder, adminPort));
     const fleet = new DashboardFleet(`http://127.0.0.1:${port}`, folder, env);
     await fleet.listening();
     return fleet;
