@@ -27,6 +27,16 @@ describe('a command with wait', () => {
     asker.abort();
     expect(await loaded).toEqual({ ok: true, state: 'starting' });
   });
+
+  it('says that the gateway ends when it does, and not that memory is short', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a', { needsPreparation: true })]));
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    fleet.driver.fetch = () => new Promise(() => undefined);
+    const loaded = commands.load('a', { wait: true, signal: new AbortController().signal });
+    await fleet.flush();
+    fleet.controller.post({ kind: 'shutdown.begun', keep: [], deadline: fleet.controller.now + SECOND });
+    expect(await loaded).toMatchObject({ ok: false, error: { code: 'shutting_down' } });
+  });
 });
 
 describe('health', () => {

@@ -36,6 +36,9 @@ export class Commands implements FleetControl {
       const found = this.#controller.state.models.get(model);
       if (!found) return { ok: false, error: notFound(model) };
       if (this.#controller.modelState(model) === 'ready') return { ok: true, state: 'ready' };
+      if (this.#controller.state.shutdown && found.current === null) {
+        return { ok: false, error: gatewayError('shutting_down', `Model '${model}' is not loaded: the gateway ends.`) };
+      }
       const underWay = found.current !== null || found.preparation !== null || found.unplacedSince !== null;
       if (underWay || this.#controller.state.adopting) return null;
       if (found.lastFailure && found.lastFailure.at !== seen) {

@@ -129,10 +129,6 @@ export class DeviceMonitor {
       });
       if (reading) {
         checkNames(reading, true);
-        log.info(
-          { probe: probe.kind, devices: reading.devices.length },
-          probe.detail ?? `reads GPUs with ${probe.kind}`,
-        );
         return this.#discover(reading);
       }
       if (tried === BOOT_LOOKS || platform.clock.monotonic() >= until) break;
@@ -290,7 +286,7 @@ export class DeviceMonitor {
   #discover(reading: ProbeReading): void {
     const { post, settings, state, log, probe } = this.#options;
     if (!this.#found)
-      log.info({ probe: probe.kind, devices: reading.devices.length }, probe.detail ?? 'devices are read');
+      log.info({ probe: probe.kind, devices: reading.devices.length }, probe.detail ?? `reads GPUs with ${probe.kind}`);
     this.#found = true;
     this.#remember(reading);
     const all = { ...reading, devices: [...this.#known.values()], driverVersion: this.#driverVersion };
