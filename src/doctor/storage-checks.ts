@@ -63,22 +63,19 @@ export function diskFull(folder: string, space: Space): Finding | null {
 
 export async function checkSharedMemory(config: Config, machine: Look): Promise<Finding> {
   const { ok, problem, unknown } = findingsOf('shared memory');
+  // A container without shm_size shares that of the host.
   const split = [...config.models.values()].filter(
-    ({ driver, tensorParallelSize }) => driver === 'process' && tensorParallelSize > 1,
+    ({ driver, shmSize, tensorParallelSize }) =>
+      tensorParallelSize > 1 && (driver === 'process' || (driver === 'docker' && shmSize === null)),
   );
-  const containers = [...config.models.values()].filter(({ driver }) => driver === 'docker');
   try {
     const { freeBytes, totalBytes } = await machine.space(SHARED);
     const told = `${SHARED} has ${formatSize(freeBytes)} of ${formatSize(totalBytes)} free`;
-    if (split.length === 0) {
-      const own =
-        containers.length > 0 ? '; each container has its own (shm_size)' : '; no model here needs much of it';
-      return ok(`${told}${own}.`);
-    }
+    if (split.length === 0) return ok(`${told}; no model here needs much of it.`);
     if (freeBytes >= SHARED_NEEDS) return ok(`${told}.`);
     return problem(
       `${told}; ${split.map(({ name }) => name).join(', ')} is split over GPUs and needs ${formatSize(SHARED_NEEDS)}.`,
-      `mount -o remount,size=8G ${SHARED}; in a container, --shm-size=8g or --ipc=host.`,
+      `mount -o remount,size=8G ${SHARED}; for a gateway in a container, --shm-size=8g or --ipc=host; for engines in containers, shm_size of the model.`,
     );
   } catch (error) {
     return unknown(`${SHARED} cannot be read (${codeOf(error)}).`);
