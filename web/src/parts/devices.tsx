@@ -54,7 +54,7 @@ function Device({ id, device, status }: DeviceProps) {
             title={`${segment.label}: ${gib(segment.mib)}`}
             style={{ width: share(segment.mib, device) }}
           >
-            <span>{segment.model ?? ''}</span>
+            <span>{segment.kind === 'cache' ? 'KV cache' : (segment.model ?? '')}</span>
           </i>
         ))}
         <b class="budget" style={{ left: share(Math.min(device.budget_mib, device.total_mib), device) }} />
