@@ -2,8 +2,32 @@ import { describe, expect, it } from 'vitest';
 import { createScriptedFleet, fleetSettings, modelSettings } from '../../test/support/scripted-fleet.ts';
 import { ScriptedProbe } from '../../test/support/scripted-probe.ts';
 import { pass, startedFleet, warm } from '../../test/support/watched-fleet.ts';
+import { LaunchError } from '../drivers/driver.ts';
 import { SECOND } from '../units.ts';
 import { Commands } from './commands.ts';
+
+describe('the log of a model', () => {
+  it('is there when its start failed: that of the replica that is gone, by its id or by the name of the model', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    fleet.driver.failLaunch = new LaunchError('model_files', 'no weights.');
+    const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
+    fleet.driver.lines = ['Traceback'];
+    const signal = new AbortController().signal;
+    const read = async (id: string): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const line of commands.logs(id, { tail: 10, follow: false, signal }) ?? []) found.push(line);
+      return found;
+    };
+    expect(commands.logs('a', { tail: 10, follow: false, signal })).toBeUndefined();
+    await commands.load('a', { wait: true, signal });
+    await fleet.flush();
+    expect(fleet.controller.state.replicas.size).toBe(0);
+    const gone = commands.recent().find(({ kind }) => kind === 'replica.start_failed')?.replica ?? '';
+    expect(await read(gone)).toEqual(['Traceback']);
+    expect(await read('a')).toEqual(['Traceback']);
+    expect(commands.logs('a-ffffff', { tail: 10, follow: false, signal })).toBeUndefined();
+  });
+});
 
 describe('a command with wait', () => {
   it('of somebody who has left already ends at once, and the start goes on', async () => {

@@ -1,22 +1,35 @@
 /** What the control plane asks: commands with an optional wait, the journal, logs and health, all over the one controller. */
 import { planReport, type PlanReport } from '../core/memory/plan-report.ts';
 import type { FleetSnapshot } from '../core/snapshot.ts';
+import type { DriverKind } from '../core/settings.ts';
+import type { ReplicaRef } from '../core/state.ts';
 import type { LogOptions } from '../drivers/driver.ts';
 import { gatewayError, type GatewayError } from '../errors.ts';
 import type { CommandOptions, CommandResult, FleetControl, JournalEntry } from './control.ts';
 import type { Controller } from './controller.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 
+/** Of so many replicas that are gone the log can still be asked for; drivers keep fewer files. */
+const GONE_KEPT = 200;
+
+interface LogSource extends ReplicaRef {
+  readonly model: string;
+  readonly driver: DriverKind;
+}
+
 export class Commands implements FleetControl {
   readonly #controller: Controller;
   readonly #runtimes: ModelRuntimes;
   readonly #reasons: () => readonly string[];
+  /** Those that were started, the newest last, whether they are still there or not. */
+  readonly #started = new Map<string, LogSource>();
 
   /** `reasons`: why the gateway as a whole cannot take work, from its parts. */
   constructor(controller: Controller, runtimes: ModelRuntimes, reasons: () => readonly string[]) {
     this.#controller = controller;
     this.#runtimes = runtimes;
     this.#reasons = reasons;
+    controller.journal.subscribe(({ replica }) => this.#remember(replica));
   }
 
   snapshot(): FleetSnapshot {
@@ -87,9 +100,24 @@ export class Commands implements FleetControl {
   }
 
   logs(replicaId: string, options: LogOptions): AsyncIterable<string> | undefined {
-    const replica = this.#controller.state.replicas.get(replicaId);
+    const { replicas } = this.#controller.state;
+    const replica = replicas.get(replicaId) ?? this.#started.get(replicaId) ?? this.#lastOf(replicaId);
     if (!replica) return undefined;
     return this.#runtimes.driverOf(replica.driver)?.logs({ id: replica.id, generation: replica.generation }, options);
+  }
+
+  #remember(id: string | null): void {
+    const replica = id === null ? undefined : this.#controller.state.replicas.get(id);
+    if (!replica || this.#started.has(replica.id)) return;
+    const { generation, model, driver } = replica;
+    this.#started.set(replica.id, { id: replica.id, generation, model, driver });
+    const [oldest] = this.#started.keys();
+    if (this.#started.size > GONE_KEPT && oldest !== undefined) this.#started.delete(oldest);
+  }
+
+  /** The newest replica of a model: why a start failed stands in the log of one that is gone. */
+  #lastOf(model: string): LogSource | undefined {
+    return [...this.#started.values()].findLast((started) => started.model === model);
   }
 
   health(): { readonly ready: boolean; readonly reasons: readonly string[] } {

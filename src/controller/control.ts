@@ -34,7 +34,7 @@ export interface FleetControl {
   subscribe(listener: (entry: JournalEntry) => void): Disposable;
   /** The last decisions, oldest first, bounded. */
   recent(): readonly JournalEntry[];
-  /** Undefined for an unknown replica. */
+  /** Of a replica, also of one that is gone, or of the newest one of a model. Undefined where there was none. */
   logs(replicaId: string, options: LogOptions): AsyncIterable<string> | undefined;
   /** Can work be accepted; if not, or only in part, why. */
   health(): { readonly ready: boolean; readonly reasons: readonly string[] };
