@@ -39,7 +39,7 @@ describe('why a model has no place', () => {
   it('none that it may use [item 107]', () => {
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, [])]))).toEqual({
       cause: 'no_device',
-      words: "Model 'new' has no device it may use: none is configured. Name devices or a pool that are there.",
+      words: "Model 'new' has no device it may use: there is none. Name devices or a pool that are there.",
     });
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, ['gpu-7'])])).words).toContain('gpu-7 cannot be found');
   });
@@ -99,7 +99,7 @@ describe('why a model has no place', () => {
     expect(told(state)).toEqual({
       cause: 'held',
       words:
-        "Model 'new' needs 10GiB on a device; 2.4GiB are missing on gpu-0 (7.6GiB of 21.6GiB are free). Held by a (12GiB, busy with 2 requests), b (2GiB, starting). On gpu-1 4.4GiB are missing (5.6GiB of 21.6GiB are free), held by c (15GiB, busy with 1 request), d (1GiB, pinned), processes outside the gateway (1GiB). It waits for them.",
+        "Model 'new' needs 10GiB on a device; 2.4GiB are missing on gpu-0 (7.6GiB of the 21.6GiB to give are free). Held by a (12GiB, busy with 2 requests), b (2GiB, starting). On gpu-1 4.4GiB are missing (5.6GiB of the 21.6GiB to give are free), held by c (15GiB, busy with 1 request), d (1GiB, pinned), processes outside the gateway (1GiB). It waits for them.",
     });
   });
 
@@ -112,7 +112,7 @@ describe('why a model has no place', () => {
     expect(told(state)).toEqual({
       cause: 'kept',
       words:
-        "Model 'new' needs 10GiB on a device; 409.6MiB are missing on gpu-0 (9.6GiB of 21.6GiB are free). Held by a (12GiB, pinned). Unpin or unload what holds them.",
+        "Model 'new' needs 10GiB on a device; 409.6MiB are missing on gpu-0 (9.6GiB of the 21.6GiB to give are free). Held by a (12GiB, pinned). Unpin or unload what holds them.",
     });
   });
 
@@ -122,7 +122,7 @@ describe('why a model has no place', () => {
     expect(told(state)).toEqual({
       cause: 'foreign',
       words:
-        "Model 'new' needs 10GiB on a device; 6GiB are missing on gpu-0 (4GiB of 4GiB are free). Held by processes outside the gateway (20GiB). Free that memory, or give it another device.",
+        "Model 'new' needs 10GiB on a device; 6GiB are missing on gpu-0 (4GiB of the 4GiB to give are free). Held by processes outside the gateway (20GiB). Free that memory, or give it another device.",
     });
   });
 

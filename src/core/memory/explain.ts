@@ -28,7 +28,7 @@ export function explainPlan(model: Model, plan: Plan): string {
   const places = [...plan.reservations].map(([id, bytes]) => `${formatSize(bytes)} on ${id}`).join(', ');
   if (places === '') return `Model '${model.name}' takes no device memory.`;
   return plan.victims.length > 0
-    ? `Model '${model.name}' gets ${places} as soon as ${plan.victims.join(' and ')} ${plan.victims.length > 1 ? 'have' : 'has'} left.`
+    ? `Model '${model.name}' gets ${places} as soon as ${enumerated(plan.victims)} ${plan.victims.length > 1 ? 'have' : 'has'} left.`
     : `Model '${model.name}' gets ${places}.`;
 }
 
@@ -76,7 +76,7 @@ function whatIsWrong(model: Model, shortage: Shortage): string {
 
 function noDevice(model: Model): string {
   const ids = model.settings.deviceIds;
-  const why = ids.length === 0 ? 'none is configured' : `${ids.join(', ')} cannot be found`;
+  const why = ids.length === 0 ? 'there is none' : `${ids.join(', ')} cannot be found`;
   return `has no device it may use: ${why}.`;
 }
 
@@ -107,7 +107,7 @@ function inTrouble({ places, cause }: Shortage): string {
 
 function missingOn({ missingBytes, deviceId, places }: Shortage): string {
   const place = places.find((it) => it.deviceId === deviceId);
-  const free = place ? ` (${formatSize(place.freeBytes)} of ${formatSize(place.capacityBytes)} are free)` : '';
+  const free = place ? ` (${freeOf(place)})` : '';
   return `${formatSize(missingBytes)} are missing on ${deviceId}${free}.`;
 }
 
@@ -136,12 +136,17 @@ function elsewhere({ places, deviceId }: Shortage): string {
   return `${told.join('')}${more > 0 ? ` ${more} more ${more === 1 ? 'device has' : 'devices have'} no room either.` : ''}`;
 }
 
+/** What others hold and what is above the budget is nobody's to give. */
+function freeOf({ freeBytes, capacityBytes }: DeviceShortage): string {
+  return `${formatSize(freeBytes)} of the ${formatSize(capacityBytes)} to give are free`;
+}
+
 function ofDevice(place: DeviceShortage): string {
-  const { deviceId, trouble, missingBytes, freeBytes, capacityBytes } = place;
+  const { deviceId, trouble, missingBytes } = place;
   if (trouble !== null) return `No start may begin on ${deviceId} (${trouble}).`;
   const who = holdersOf(place);
   const held = who === '' ? '' : `, held by ${who}`;
-  const free = `${formatSize(freeBytes)} of ${formatSize(capacityBytes)} are free`;
+  const free = freeOf(place);
   return missingBytes > 0
     ? `On ${deviceId} ${formatSize(missingBytes)} are missing (${free})${held}.`
     : `On ${deviceId} ${free}${held}.`;
@@ -181,6 +186,11 @@ function smaller({ need, places }: Shortage): string {
     return 'Lower max_model_len, kv_reservation_seqs or max_num_seqs, or give it a larger device or more devices.';
   }
   return 'Give it a larger device, more devices, or less memory.';
+}
+
+function enumerated(names: readonly string[]): string {
+  const last = names.at(-1) ?? '';
+  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${last}` : last;
 }
 
 function bounded(texts: readonly string[], most: number): string {

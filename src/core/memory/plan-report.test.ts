@@ -94,7 +94,7 @@ describe('the plan as it is printed', () => {
   it('says what is missing and who holds it, in the words of the refusal [items 107, 114]', () => {
     const state = laden();
     const { models } = planReport(state, NOW);
-    expect(models['large']).toMatchObject({ fits: false, outcome: 'never', missing_bytes: 22 * GIB });
+    expect(models['large']).toMatchObject({ fits: false, outcome: 'never', missing_bytes: 10 * GIB });
     expect(models['late']).toMatchObject({
       fits: false,
       outcome: 'waits',

@@ -79,7 +79,7 @@ export interface Shortage {
 
 export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impossible' | 'never'): Shortage {
   const { span, asks, model } = newcomer;
-  const places = asks.map((ask) => ({ ask, place: placeOf(state, ask) }));
+  const places = asks.map((ask) => ({ ask, place: placeOf(state, ask, outcome === 'never') }));
   places.sort(({ place: one }, { place: other }) => one.missingBytes - other.missingBytes);
   const usable = places.filter(({ place }) => place.trouble === null);
   const closest = (usable.length >= span.devices ? usable : places)[Math.max(1, span.devices) - 1] ?? places.at(-1);
@@ -101,7 +101,8 @@ export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait
   };
 }
 
-function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: Ask): DeviceShortage {
+/** `never`: what is missing is missing on an empty device too. */
+function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: Ask, never: boolean): DeviceShortage {
   const room = capacity(device) - book.steady;
   return {
     deviceId: device.id,
@@ -110,7 +111,9 @@ function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: As
     capacityBytes: capacity(device),
     freeBytes: Math.max(0, room - book.excess),
     neededBytes: need.totalBytes,
-    missingBytes: bytes + Math.max(book.excess, peakBytes - bytes) - room,
+    missingBytes: never
+      ? Math.max(bytes, peakBytes) - device.budgetBytes
+      : bytes + Math.max(book.excess, peakBytes - bytes) - room,
     foreignBytes: device.foreignBytes,
     holders: book.residents.map((replica) => holderOf(state, replica, device.id)),
     trouble: device.quarantine ?? (isSilent(device) ? device.silent : null),
