@@ -75,10 +75,19 @@ async function listed(context: ReconcileContext, driver: Driver): Promise<readon
       await driver.close();
       return [];
     }
-    log.error({ err: error, driver: driver.kind }, 'what an earlier run left cannot be listed; it is tried again');
+    const fields = { driver: driver.kind, ...whyOf(error) };
+    log.error(fields, `${driver.kind}: what an earlier run left cannot be listed; it is tried again`);
     void listLater(context, driver);
     return [];
   }
+}
+
+/** A daemon that is away is no bug: no stack. The cause has what clients are not told, such as the path of the socket. */
+function whyOf(error: unknown): { readonly reason: string; readonly cause?: string } {
+  if (!(error instanceof Error)) return { reason: String(error) };
+  return error.cause instanceof Error
+    ? { reason: error.message, cause: error.cause.message }
+    : { reason: error.message };
 }
 
 async function listLater(context: ReconcileContext, driver: Driver): Promise<void> {
