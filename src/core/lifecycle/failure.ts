@@ -1,4 +1,5 @@
 /** One failure, one outcome for all waiters, one rest for the model. */
+import { SECOND } from '../../units.ts';
 import type { StartFailureCause } from '../../errors.ts';
 import { refuseAll, startFailedError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
@@ -10,10 +11,10 @@ import { backOff, recordFailure } from './backoff.ts';
 export function failWaiters(run: Run, model: Model, cause: StartFailureCause, message: string): void {
   recordFailure(run, model, cause, message);
   backOff(run, model);
-  const { failures } = model.backoff;
-  decide(run, 'model.backing_off', { model: model.name }, `Start failed ${failures} time(s) in a row; it rests.`, {
-    failures,
-  });
+  const { failures, until } = model.backoff;
+  const often = failures === 1 ? 'Its start failed' : `Its start failed ${failures} times in a row`;
+  const rest = Math.ceil(Math.max(0, (until ?? run.now) - run.now) / SECOND);
+  decide(run, 'model.backing_off', { model: model.name }, `${often}; it rests for ${rest} s.`, { failures });
   refuseAll(run, model, startFailedError(run, model));
   if (!isPinned(model)) model.loadRequested = false;
 }
