@@ -140,6 +140,12 @@ describe('completion', () => {
   });
 });
 
+const GPUS = [
+  'uuid, memory.total [MiB], memory.used [MiB], driver_version, mig.mode.current, name',
+  'GPU-real, 24564 MiB, 512 MiB, 580.95.05, [N/A], NVIDIA L4',
+].join('\n');
+const APPS = 'gpu_uuid, pid, used_gpu_memory [MiB]';
+
 /** Root may mount in a mount namespace of its own, others also need a user namespace. */
 const mountRights = (): string => (process.getuid?.() === 0 ? '-m' : '-rm');
 
@@ -172,6 +178,25 @@ describe('doctor, check and init', () => {
     const typo = await runCommand(['doctor', '--config', file], { env: environment() });
     expect(typo.code).toBe(1);
     expect(typo.stdout.replaceAll(/\s+/g, ' ')).toContain('did you mean "max_queue_size"');
+  });
+
+  it('name a GPU that is not there, and those that are', async () => {
+    const probe = join(folder, 'shows-one-gpu');
+    await writeFile(
+      probe,
+      `#!/bin/sh\ncase "$1" in --query-gpu=*) cat <<END\n${GPUS}\nEND\n;; *) echo '${APPS}' ;; esac\n`,
+    );
+    chmodSync(probe, 0o755);
+    const file = join(folder, 'gpus.yaml');
+    const devices = `devices: { probe: nvidia-smi, command: ${probe} }\ndrivers: { default: process }\n`;
+    await writeFile(file, `${devices}pools: { fast: [GPU-typo] }\nmodels: { m: { repo: /m, pool: fast } }\n`);
+    const [checked, doctor] = await Promise.all(
+      ['check', 'doctor'].map((name) => runCommand([name, '--config', file], { env: environment() })),
+    );
+    const told = "This machine has no such GPU: GPU-typo (pool 'fast'). It has: GPU-real (NVIDIA L4, 24GiB).";
+    expect(checked).toMatchObject({ code: 1, stderr: expect.stringContaining(`error: this machine: pools: ${told}`) });
+    expect(doctor?.code).toBe(1);
+    expect(doctor?.stdout.replaceAll(/\s+/g, ' ')).toContain(`problem gpus ${told} → Write one of those into pools`);
   });
 
   it('init writes what check accepts on this machine, and never overwrites', async () => {
