@@ -77,6 +77,7 @@ export async function processHarness(options: ProcessHarnessOptions = {}): Promi
       const argv = program === 'missing' ? ['/nowhere/no-such-engine'] : shellArguments(FETCH_SCRIPTS[program]);
       return { argv, env, container: null };
     },
+    portsOfMachine: true,
     origin: (spec) => new RegExp(`^http://127\\.0\\.0\\.1:${spec.port}$`),
     fetching: async () => {
       const found = await platform.subprocess.findByEnvironment('VGW_TEST_FETCH', gatewayId);

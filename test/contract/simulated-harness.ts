@@ -73,6 +73,7 @@ export async function simulatedHarness(): Promise<DriverHarness> {
       env: {},
       container: null,
     }),
+    portsOfMachine: true,
     origin: (spec) => new RegExp(`^http://127\\.0\\.0\\.1:${spec.port}$`),
     fetching: async () => machine.fetching,
     hasProcess: (pid) =>

@@ -88,6 +88,7 @@ export async function dockerHarness(daemon: DockerDaemon, more: Partial<DockerSe
       env: {},
       container: { image: FAKE_VLLM_IMAGE, volumes: [], shmSize: null },
     }),
+    portsOfMachine: false,
     origin: () => /^http:\/\/127\.0\.0\.1:[1-9]\d*$/,
     async murder(replica) {
       const [container] = await ofReplica(replica);

@@ -25,6 +25,7 @@ export interface ProcessExit {
 }
 
 export interface LogEntry {
+  readonly time: string;
   readonly msg: string;
   readonly event?: string;
   readonly model?: string | null;

@@ -37,6 +37,8 @@ export interface DriverHarness {
   stranger(): Promise<Driver>;
   spec(program: Program, options?: ProgramOptions): Promise<LaunchSpec>;
   fetchSpec(program: FetchProgram | null): Promise<FetchSpec>;
+  /** False where each engine has a network of its own, and so takes no port away from others. */
+  readonly portsOfMachine: boolean;
   /** What the endpoint of a launch of this spec has to look like. */
   origin(spec: LaunchSpec): RegExp;
   /** The engine dies, and the driver did not do it. */
