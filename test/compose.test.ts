@@ -69,7 +69,20 @@ function namesInSources(): readonly string[] {
 
 /** Of the machine, of a terminal, of our own tests, or of the container itself: nobody sets them for a gateway in Compose. */
 const ELSEWHERE = new Set([
-  ...['HOME', 'HOSTNAME', 'PATH', 'LANG', 'TERM', 'NO_COLOR', 'FORCE_COLOR', 'TMPDIR', 'XDG_CACHE_HOME', 'VIRTUAL_ENV'],
+  ...[
+    'HOME',
+    'HOSTNAME',
+    'PATH',
+    'LANG',
+    'LC_ALL',
+    'LC_CTYPE',
+    'TERM',
+    'NO_COLOR',
+    'FORCE_COLOR',
+    'TMPDIR',
+    'XDG_CACHE_HOME',
+    'VIRTUAL_ENV',
+  ],
   ...['GATEWAY_URL', 'VLLM_GATEWAY_RECOUNT'],
   // Of an engine: a model's own `env` sets it.
   'VLLM_USE_MODELSCOPE',
