@@ -11,9 +11,9 @@ import type { UpstreamPools } from './controller/gate.ts';
 import { reconcile } from './controller/reconcile.ts';
 import type { DriverKind } from './core/settings.ts';
 import type { ReplicaRef } from './core/state.ts';
-import { engineOf } from './engines/registry.ts';
+import { refusalOf } from './engines/registry.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
-import { toFleetSettings, type Refusal } from './fleet-settings.ts';
+import { toFleetSettings } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes } from './model-runtimes.ts';
 import { createFileFacts } from './model-sizes.ts';
@@ -175,10 +175,7 @@ async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: U
 
 /** How devices become settings, and what is said of those that the machine has not got. */
 function deviceOptions({ config, platform, telemetry }: GatewayOptions): ControllerOptions['devices'] {
-  const refuses: Refusal = (model) => {
-    const image = model.driver === 'docker' ? (model.image ?? config.drivers.docker.image) : null;
-    return engineOf(model.engine).refusal(model, image);
-  };
+  const refuses = refusalOf(config);
   return {
     known: listedDevices(config),
     named: namesDevices(config),

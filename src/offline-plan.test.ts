@@ -130,6 +130,23 @@ describe('a plan without a gateway', () => {
     });
   });
 
+  it('refuses what the engine of its image cannot load, as a gateway does [item 137]', async () => {
+    const yaml = `${YAML}  file: { repo: org/name-GGUF:Q8_0, driver: docker, image: "vllm/vllm-openai:v0.30.1" }\n`;
+    const { report } = await plan(() => reading(0), { yaml, only: 'file' });
+    expect(report.models['file']?.fits).toBe(false);
+    expect(report.models['file']?.reason).toContain('vllm-gguf-plugin');
+  });
+
+  it('takes GPUs whose memory cannot be read for what they are, as a gateway does', async () => {
+    const blind = (): ProbeReading => ({
+      ...reading(),
+      devices: [{ id: 'GPU-0', uuid: 'GPU-0', name: 'GB10', totalBytes: 0, usedBytes: null, trouble: 'it says [N/A]' }],
+    });
+    const { report, notes } = await plan(blind);
+    expect(notes.join()).toMatch(/cannot read GPUs: GPU-0: it says \[N\/A\]/);
+    expect(Object.keys(report.devices)).toEqual(['gpus']);
+  });
+
   it('names GPUs that the configuration has and the machine has not', async () => {
     const pools = `${YAML.replaceAll('driver: process', 'driver: process, pool: fast')}pools: { fast: [GPU-9] }\n`;
     const { notes } = await plan(() => reading(0), { yaml: pools });

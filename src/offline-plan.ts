@@ -1,10 +1,12 @@
 /** `plan --config`: the gateway's own rules over this machine with nothing running. Reads, changes nothing. */
 import type { Config, ModelConfig } from './config/config.ts';
+import { withoutSizes } from './controller/device-monitor.ts';
 import { FootprintFile } from './controller/footprint-file.ts';
 import { emptyFleet } from './core/fleet.ts';
 import type { ModelSize } from './core/memory/model-shape.ts';
 import { planReport, type PlanReport } from './core/memory/plan-report.ts';
 import type { FleetState } from './core/state.ts';
+import { refusalOf } from './engines/registry.ts';
 import { missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import { createFileFacts } from './model-sizes.ts';
@@ -39,7 +41,7 @@ export async function planOffline(options: OfflinePlanOptions, only: string | un
   const { config, platform } = options;
   const reading = await readDevices(options);
   const now = platform.clock.monotonic();
-  const state = emptyFleet(toFleetSettings(config, 1, platform.sha256, reading), now);
+  const state = emptyFleet(toFleetSettings(config, 1, platform.sha256, reading, refusalOf(config)), now);
   observe(state, reading, now);
   const wanted = [...state.models.values()].filter(({ name }) => only === undefined || name === only);
   await Promise.all(
@@ -61,6 +63,8 @@ async function readDevices({ config, probe, note }: OfflinePlanOptions): Promise
       // The configuration names some: then there are some, whatever the reading says.
       return namesDevices(config) ? null : reading;
     }
+    const sizeless = withoutSizes(reading);
+    if (sizeless !== null) throw new Error(sizeless);
     const missing = missingDevices(config, reading);
     if (missing !== null) note(missing);
     return reading;

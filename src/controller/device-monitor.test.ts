@@ -42,6 +42,18 @@ describe('devices at the start of the gateway', () => {
     expect(fleet.controller.modelState('a')).toBe('ready');
   });
 
+  it('that are listed without their size are not read: models are not started as if there were none [item 97]', async () => {
+    const probe = new ScriptedProbe();
+    probe.set('gpu-0', 0, { totalBytes: 0, usedBytes: null, trouble: 'its total memory is [N/A]' });
+    const fleet = await startedFleet(probe);
+    expect(fleet.controller.devices.trouble).toMatch(/gpu-0: its total memory is \[N\/A\].*one model runs at a time/);
+    expect([...fleet.controller.state.devices.keys()]).toEqual(['gpus']);
+    probe.set('gpu-0', 3);
+    await pass(fleet, 12 * SECOND);
+    expect([...fleet.controller.state.devices.keys()]).toEqual(['gpu-0']);
+    expect(fleet.controller.devices.trouble).toBeNull();
+  });
+
   it('without names of processes: what ran alone is entered on what is full', async () => {
     const probe = new ScriptedProbe();
     probe.processes = null;

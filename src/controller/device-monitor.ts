@@ -35,6 +35,13 @@ export class UnknownDevices extends Error {
   }
 }
 
+/** There are GPUs, and of none is it known how large it is: no books can be kept on them. Null = of some it is, or there is none. */
+export function withoutSizes({ devices }: ProbeReading): string | null {
+  const [first] = devices;
+  if (first === undefined || devices.some(({ totalBytes }) => totalBytes > 0)) return null;
+  return `${first.id}: ${first.trouble ?? 'its memory cannot be read'}`;
+}
+
 /** One look at all devices. */
 export interface Look extends Attribution {
   readonly reading: ProbeReading;
@@ -187,6 +194,8 @@ export class DeviceMonitor {
     const { probe, named } = this.#options;
     const reading = await probe.read();
     if (named && reading.devices.length === 0) throw new Error(probe.detail ?? 'no GPU is to be seen');
+    const sizeless = this.#found ? null : withoutSizes(reading);
+    if (sizeless !== null) throw new Error(sizeless);
     return reading;
   }
 
