@@ -130,7 +130,7 @@ function checkLength(input: CheckInput, model: ModelConfig): void {
     model.name,
     ['max_model_len'],
     'unbounded_length',
-    `0 means the native length of the model: KV cache for ${sequences} ${sequences === 1 ? 'request' : 'requests'} of it is reserved, at most ${share} of a device${cost}, so that hardly another model fits beside it; set max_model_len, or memory`,
+    `0 means the native length of the model: KV cache for ${sequences} ${sequences === 1 ? 'request' : 'requests'} of it is reserved, and where no device has that much the model is refused (\`plan\` says the bytes); where it cannot be computed the model gets ${share} of a device${cost}; set max_model_len, or memory`,
   );
 }
 
