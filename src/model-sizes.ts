@@ -1,8 +1,9 @@
-/** How large the models of a configuration are, as their files on this machine or a hub say. */
+/** How large the models of a configuration are, as their files on this machine or a hub say, and which can never be loaded. */
 import type { Config, ModelConfig } from './config/config.ts';
 import { flagValue } from './config/merge-args.ts';
 import type { ModelSize } from './core/memory/model-shape.ts';
-import { createModelFiles, modelFilesOptions } from './engines/registry.ts';
+import type { StartRefusal } from './engines/engine.ts';
+import { createModelFiles, engineOf, modelFilesOptions } from './engines/registry.ts';
 import type { Platform } from './platform/platform.ts';
 
 /** Neither ever rejects. */
@@ -22,5 +23,13 @@ export function createFileFacts(config: Config, platform: Platform, stateDir: st
       flagValue(extraArgs, '--tokenizer') === null
         ? files.tokenizerRepo(repo).catch(() => null)
         : Promise.resolve(null),
+  };
+}
+
+/** Why a model can never start with the image that it is configured for; null = nothing known against it. */
+export function refusalOf({ drivers }: Config): (model: ModelConfig) => StartRefusal | null {
+  return (model) => {
+    const image = model.driver === 'docker' ? (model.image ?? drivers.docker.image) : null;
+    return engineOf(model.engine).refusal(model, image);
   };
 }

@@ -1,6 +1,5 @@
 /** The only place, beside gateway.ts, that names concrete engines. */
-import type { Config, ModelConfig } from '../config/config.ts';
-import type { Engine, StartRefusal } from './engine.ts';
+import type { Engine } from './engine.ts';
 import { OpenAiCompatibleEngine } from './openai-compatible/openai-compatible-engine.ts';
 import { sumOf } from './vllm/counters.ts';
 import { classifyFailure } from './vllm/failures.ts';
@@ -18,12 +17,4 @@ const ENGINES = {
 
 export function engineOf(kind: Engine['kind']): Engine {
   return ENGINES[kind];
-}
-
-/** Why a model can never start with the image that it is configured for; null = nothing known against it. */
-export function refusalOf({ drivers }: Config): (model: ModelConfig) => StartRefusal | null {
-  return (model) => {
-    const image = model.driver === 'docker' ? (model.image ?? drivers.docker.image) : null;
-    return engineOf(model.engine).refusal(model, image);
-  };
 }
