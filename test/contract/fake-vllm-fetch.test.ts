@@ -45,7 +45,7 @@ describe('a fetch by the Python of an installation', () => {
     expect(code).toBe(0);
     const fractions = lines.map((line) => engine.readProgress(line)?.fraction);
     expect([fractions[0], fractions.at(-1)]).toEqual([0, 1]);
-    expect(fractions).toEqual(fractions.toSorted());
+    expect(fractions).toEqual(fractions.toSorted((one, other) => (one ?? 0) - (other ?? 0)));
   });
 
   it.each([

@@ -233,7 +233,9 @@ describe.skipIf(!canUnshare)('engines in namespaces of their own, as in containe
       await once(reader, 'close');
       expect(text).toBe(`${450 + 12 * GIB}\n${450 + 12 * GIB}\n`);
       process.kill(pids[0] ?? 0, 'SIGKILL');
-      await expect.poll(() => used().toSorted(), { interval: 20, timeout: 10_000 }).toEqual([0, 450 + 12 * GIB]);
+      await expect
+        .poll(() => used().toSorted((one, other) => one - other), { interval: 20, timeout: 10_000 })
+        .toEqual([0, 450 + 12 * GIB]);
     } finally {
       for (const engine of engines) engine.kill('SIGKILL');
     }

@@ -187,7 +187,8 @@ describe.runIf(dockerHere())('a gateway before a Docker daemon', () => {
     await untilReady(gateway, ['cat']);
     const left = await own(gateway);
     expect(left.filter(({ labels }) => labels['vllm-gateway.model'] !== 'cat')).toEqual(before);
-    expect(left.map(({ labels }) => labels['vllm-gateway.model']).toSorted()).toEqual(['ant', 'bee', 'cat']);
+    expect(new Set(left.map(({ labels }) => labels['vllm-gateway.model']))).toEqual(new Set(['ant', 'bee', 'cat']));
+    expect(left.length).toBe(3);
     // Three starts were wanted, and no more were made.
     expect(tally(seen.values())).toEqual({ ant: 1, bee: 1, cat: 3 });
     expect(Object.keys((await statusOf(gateway)).replicas)).toHaveLength(3);

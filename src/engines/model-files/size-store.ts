@@ -68,8 +68,7 @@ export function createSizeStore(platform: Pick<Platform, 'files' | 'clock'>, sta
     },
     keep(key, facts) {
       // One after the other, however the one before has ended: each write carries what that one has added.
-      const next = (): Promise<void> => write(key, facts);
-      writing = writing.then(next, next);
+      writing = writing.catch(() => undefined).then(() => write(key, facts));
       return writing;
     },
   };
