@@ -18,12 +18,13 @@ export function beginShutdown(run: Run, keep: readonly DriverKind[], deadline: M
   const { state } = run;
   if (state.shutdown) return;
   state.shutdown = { keep, deadline, cut: false, done: false };
+  const kept = keep.filter((kind) => [...state.models.values()].some(({ settings }) => settings.driver === kind));
   decide(
     run,
     'gateway.draining',
     {},
-    keep.length > 0
-      ? `Accepted requests are finished; engines of ${keep.join(' and ')} stay for the next run.`
+    kept.length > 0
+      ? `Accepted requests are finished; engines of ${kept.join(' and ')} stay for the next run.`
       : 'Accepted requests are finished; then engines are stopped.',
   );
   state.deadlines.set('shutdown', deadline);

@@ -81,7 +81,7 @@ const SIGNATURES: readonly Signature[] = [
     cause: 'out_of_memory',
     pattern: /OutOfMemoryError: (?:CUDA|HIP|XPU) out of memory\. Tried to allocate ([\d.]+ [KMG]iB)/,
     say: ([, size]) =>
-      `the GPU ran out of memory (another ${size} were asked for); give the model more memory, enforce_eager, or a quantized checkpoint.`,
+      `the GPU ran out of memory (another ${size} were asked for); give the model more memory, extra_args: [--enforce-eager], or a quantized checkpoint.`,
   },
   {
     cause: 'out_of_memory',
