@@ -12,12 +12,12 @@ const IMAGE_DEFAULTS: Readonly<Record<string, string>> = {
 };
 
 /** Variables of the libraries and tools around the models, which the gateway reads too. */
-const HUB_VARIABLES: Readonly<Record<string, string>> = {
+export const HUB_VARIABLES: Readonly<Record<string, string>> = {
   HF_TOKEN: 'Token of the model hub; only engines that need it get it.',
   HUGGING_FACE_HUB_TOKEN: 'The same by its older name.',
   HF_ENDPOINT: 'Address of the model hub; empty = huggingface.co.',
   HF_HUB_OFFLINE: '1 = ask the hub for nothing.',
-  HTTPS_PROXY: 'Proxy for the hub, as seen from the container.',
+  HTTPS_PROXY: 'Proxy for the hub, as seen from the gateway.',
   HTTP_PROXY: 'The same, where HF_ENDPOINT is no https address.',
   NO_PROXY: 'Hosts that are reached without it.',
 };

@@ -4,6 +4,7 @@ import { authKeyKeys, driverDefaultKey, driverSections, plainSections } from '..
 import { modelKeys } from '../../src/config/schema/model-keys.ts';
 import type { Group, Key, Keys } from '../../src/config/schema/key.ts';
 import { deviceEntryKeys, deviceKeys } from '../../src/config/schema/sections.ts';
+import { HUB_VARIABLES } from './compose-file.ts';
 import { code, page, table } from './markdown.ts';
 
 const RULES = `Per key: **flag > file > environment > built-in default**. For the keys of a model: the model's entry > \`defaults\` >
@@ -22,6 +23,13 @@ The file is the one named by \`--config\`, else by \`GATEWAY_CONFIG_FILE\`, else
 A number or duration from the environment that cannot be used is an error in the log and in \`check\`, and the default is used; with
 \`--strict\` the gateway refuses to start. Anything wrong in a file always refuses. \`gateway.schema.json\` is the JSON Schema of the file:
 editors complete and check keys with the line \`# yaml-language-server: $schema=gateway.schema.json\` at its top.`;
+
+/** Of the machine; the image has them where its volumes are. */
+const HUB_FOLDERS: Readonly<Record<string, string>> = {
+  HF_HOME: 'Folder of the model cache and the token; ~/.cache/huggingface.',
+  HF_HUB_CACHE: 'The model cache alone; hub below HF_HOME.',
+  HF_TOKEN_PATH: 'File of the token; token below HF_HOME.',
+};
 
 export function configurationPage(): string {
   return page(
@@ -45,6 +53,9 @@ export function configurationPage(): string {
     keyTable(modelKeys),
     '## Environment without a key',
     variables(OTHER_VARIABLES),
+    '## Environment of the model hub',
+    'The names that the tools of the hub use as well.',
+    variables({ ...HUB_VARIABLES, ...HUB_FOLDERS }),
     '## Environment that sets nothing any more',
     'Variables of the predecessor; each one is named in a warning.',
     variables(RETIRED),
