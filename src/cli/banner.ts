@@ -31,7 +31,7 @@ export function demoBanner(config: Config, listen: ListenAddress, version: strin
     '  Try it (the first answer waits until the model is loaded; ask for another model to see them take turns):',
     `  ${out.style('green', curlLine(url, names[0] ?? 'MODEL', keyed))}`,
     '',
-    `  Watch it:  ${url}/gateway/status`,
+    `  Watch it:  ${url}/`,
     '  Stop it:   Ctrl+C',
     '',
     '',

@@ -87,7 +87,7 @@ export class GatewayClient {
       response.status === 401 || response.status === 403
         ? 'The key of this command comes from GATEWAY_ADMIN_KEY.'
         : undefined;
-    return new CliError(`${message} (${code})`, hint === undefined ? {} : { hint });
+    return new CliError(`${message} (${code})`, hint === undefined ? { code } : { code, hint });
   }
 
   #stranger(status?: number): CliError {

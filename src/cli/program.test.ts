@@ -270,6 +270,18 @@ describe('logs', () => {
     expect(await ended).toBe(0);
   });
 
+  it('prints the log of an engine that is gone, as after a failed start', async () => {
+    const { cli, admin } = await connected();
+    admin.control.fleet = fleetSnapshot({ models: [modelSnapshot('llama', { state: 'failed' })] });
+    admin.control.lines = async function* (replica) {
+      yield `${replica}: Traceback`;
+    };
+    expect(await cli.run('logs', 'llama')).toBe(0);
+    expect(await cli.run('logs', 'llama-1')).toBe(0);
+    expect(cli.out.text).toBe('llama: Traceback\nllama-1: Traceback\n');
+    expect(cli.err.text).toContain('whose engine is gone');
+  });
+
   it('says how to start an engine when there is none, and what there is when the name is wrong', async () => {
     const { cli, admin } = await connected();
     admin.control.fleet = fleetSnapshot({ models: [modelSnapshot('llama')] });

@@ -95,10 +95,16 @@ export class CliError extends Error {
   readonly exitCode: number;
   /** What would help; on a line of its own. */
   readonly hint: string | undefined;
-  constructor(message: string, options: { readonly exitCode?: number; readonly hint?: string } = {}) {
+  /** Of the error that the gateway answered, if it did. */
+  readonly code: string | undefined;
+  constructor(
+    message: string,
+    options: { readonly exitCode?: number; readonly hint?: string; readonly code?: string } = {},
+  ) {
     super(message);
     this.name = 'CliError';
     this.exitCode = options.exitCode ?? EXIT.problem;
     this.hint = options.hint;
+    this.code = options.code;
   }
 }

@@ -12,27 +12,39 @@ export interface LogFlags {
   readonly tail?: string;
 }
 
-/** `name`: a model, or a replica by its id. */
+/** `name`: a model, or a replica by its id. Of a model without an engine: the log of its last one. */
 export async function showLogs(world: World, client: GatewayClient, name: string, flags: LogFlags): Promise<number> {
   const { value: status } = await client.json('/gateway/status', statusAnswer);
-  const replica = replicaOf(status, name);
-  refuseExternal(status, replica);
+  const live = replicaOf(status, name);
+  if (live !== undefined) refuseExternal(status, live);
+  const source = live ?? findModel(status, name)?.name ?? name;
   const path = (tail: string | undefined): string => {
     const query = new URLSearchParams();
     if (tail !== undefined) query.set('tail', tail);
     if (flags.follow) query.set('follow', 'true');
-    return `/gateway/replicas/${encodeURIComponent(replica)}/logs?${query.toString()}`;
+    return `/gateway/replicas/${encodeURIComponent(source)}/logs?${query.toString()}`;
   };
-  world.err.write(world.err.style('dim', `log of ${replica}`) + '\n');
+  let told = false;
+  const tell = (): void => {
+    const about = live === undefined ? `log of ${source}, whose engine is gone` : `log of ${live}`;
+    if (!told) world.err.write(world.err.style('dim', about) + '\n');
+    told = true;
+  };
   let tail = flags.tail;
-  while (!(await copy(world, client, path(tail)))) tail = '0';
+  try {
+    while (!(await copy(world, client, path(tail), tell))) tail = '0';
+  } catch (error) {
+    const unknown = live === undefined && error instanceof CliError && error.code === 'route_not_found';
+    throw unknown ? nothingOf(status, name) : error;
+  }
   return EXIT.done;
 }
 
 /** False when the log was merely silent for too long: go on where it stopped. */
-async function copy(world: World, client: GatewayClient, path: string): Promise<boolean> {
+async function copy(world: World, client: GatewayClient, path: string, opened: () => void): Promise<boolean> {
   try {
     const response = await client.open(path, { signal: world.outputGone });
+    opened();
     for await (const text of textOf(response)) world.out.write(text);
     return true;
   } catch (error) {
@@ -46,18 +58,21 @@ export function lost(client: GatewayClient): CliError {
   return new CliError(`The connection to ${client.url} broke off.`);
 }
 
-function replicaOf(status: StatusAnswer, name: string): string {
+function replicaOf(status: StatusAnswer, name: string): string | undefined {
+  const replicas = findModel(status, name)?.model.replicas ?? [];
+  const newest = replicas.toSorted((one, other) => generation(status, one) - generation(status, other)).at(-1);
+  return newest ?? (name in status.replicas ? name : undefined);
+}
+
+function nothingOf(status: StatusAnswer, name: string): CliError {
   const model = findModel(status, name)?.model;
-  const newest = model?.replicas.toSorted((one, other) => generation(status, one) - generation(status, other)).at(-1);
-  if (newest !== undefined) return newest;
-  if (name in status.replicas) return name;
   if (model) {
-    throw new CliError(`${name} has no engine at the moment (it is ${model.state}).`, {
+    return new CliError(`${name} has no engine at the moment (it is ${model.state}), and had none before.`, {
       hint: `\`vllm-gateway load ${name}\` starts one.`,
     });
   }
   const known = [...Object.keys(status.models), ...Object.keys(status.replicas)].slice(0, 20).join(', ');
-  throw new CliError(`No model and no replica is called '${name}'; there are: ${known || 'none'}.`);
+  return new CliError(`No model and no replica is called '${name}'; there are: ${known || 'none'}.`);
 }
 
 /** The gateway did not start it and reads nothing of it: an empty answer would look like a silent engine. */
