@@ -160,7 +160,7 @@ function whyGone(run: Run, replica: Replica): string {
   const external = run.state.models.get(replica.model)?.settings.driver === 'external';
   return external
     ? `It is no longer used (${reason}); whoever runs its engine keeps it running.`
-    : `Its engine has ended (${reason}) and its memory is back.`;
+    : `Its engine has ended (${reason}) and what was promised to it is free.`;
 }
 
 /** A reserved replica that was never launched: nothing to stop. */
