@@ -4,7 +4,7 @@
  * packages of this checkout, and neither a shell nor a package manager.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -78,14 +78,32 @@ function fileSystem(scratch: string): Readable {
   ]);
 }
 
-/** What the build stage works with: the production packages, the compiler and its types. */
+/** What compiles the program and builds its page. */
+const BUILD_TOOLS = ['typescript', 'vite', 'preact'];
+const TYPES = 'node_modules/@types/';
+
+interface Locked {
+  readonly dev?: boolean;
+  readonly devOptional?: boolean;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
+/** What the build stage works with: the production packages, and the tools of the build with all that they need. */
 function packages(): readonly string[] {
-  const lock = JSON.parse(readSource('package-lock.json')) as {
-    packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
+  const lock = JSON.parse(readSource('package-lock.json')) as { packages: Readonly<Record<string, Locked>> };
+  const wanted = new Set<string>();
+  const want = (name: string): void => {
+    const path = `node_modules/${name}`;
+    if (wanted.has(path) || lock.packages[path] === undefined) return;
+    wanted.add(path);
+    const { dependencies, optionalDependencies } = lock.packages[path];
+    for (const needed of Object.keys({ ...dependencies, ...optionalDependencies })) want(needed);
   };
-  const compiler = /^node_modules\/(?:@?types(?:cript)?\/|typescript$|undici-types$)/;
+  for (const name of BUILD_TOOLS) want(name);
+  for (const path of Object.keys(lock.packages)) if (path.startsWith(TYPES)) want(path.slice('node_modules/'.length));
   return Object.entries(lock.packages)
-    .filter(([path, { dev, devOptional }]) => (path !== '' && !dev && !devOptional) || compiler.test(path))
+    .filter(([path, { dev, devOptional }]) => (path !== '' && !dev && !devOptional) || wanted.has(path))
     .map(([path]) => path)
     .filter((path) => path.lastIndexOf('node_modules/') === 0 && existsSync(join(ROOT, path)));
 }
@@ -102,13 +120,22 @@ function writeInstallMark(scratch: string): string {
   return mark;
 }
 
-/** What `/usr/bin/env node` needs: both programs with their libraries and the loader, as absolute paths. */
+/** What `/usr/bin/env node` and the build need: programs, their libraries and the loader, as absolute paths. */
 function programFiles(): readonly string[] {
   const programs = [realpathSync(process.execPath), realpathSync('/usr/bin/env')];
-  const libraries = programs.flatMap((program) =>
+  const libraries = [...programs, ...nativeParts()].flatMap((program) =>
     [...execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path),
   );
   return [...new Set([...programs, ...libraries])];
+}
+
+/** Parts of packages that are no JavaScript: they load libraries of the system. */
+function nativeParts(): readonly string[] {
+  return packages().flatMap((path) =>
+    readdirSync(join(ROOT, path))
+      .filter((name) => name.endsWith('.node'))
+      .map((name) => join(ROOT, path, name)),
+  );
 }
 
 function tar(args: readonly string[]): Readable {
