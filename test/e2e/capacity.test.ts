@@ -68,6 +68,7 @@ describe('ten cold models on devices that fit four', () => {
     await using clients = new Clients(gateway.url);
     const asked = Promise.all(names.flatMap((name) => [clients.chat(name), clients.chat(name)]));
     const answers = await withoutOvercommit(gateway, gpus, asked);
+    expect(answers.filter(({ status }) => status !== 200).map((answer) => errorOf(answer))).toEqual([]);
     expect(tally(answers.map(({ status }) => status))).toEqual({ 200: 20 });
 
     const decisions = decisionsOf(gateway);

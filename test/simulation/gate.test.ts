@@ -108,6 +108,29 @@ describe('a start whose neighbour moves while it measures', () => {
     }
   });
 
+  it('is begun anew when it fails over memory that one that passed it gave back, before word of its loading came', () => {
+    const story = new Story({ devices, models: [small('old'), small('new', { loadMs: 400_000 })] });
+    ready(story, 'old');
+    story.ask('new');
+    story.act({ kind: 'unload', model: 'old' });
+    story.until('old gone', () => story.state.replicas.size === 1);
+    story.run(3_000);
+    const ends = (): void => {
+      const { id = '', generation = 0 } = story.current('new') ?? {};
+      const how = { detail: 'Memory came back while it measured.', cause: 'out_of_memory', shortage: null } as const;
+      story.world.kernel.step({ kind: 'replica.exited', replica: { id, generation }, ...how });
+    };
+    const first = story.current('new')?.id;
+    ends();
+    expect(story.decisions('replica.disturbed')).toHaveLength(1);
+    expect(story.state.models.get('new')?.backoff.failures).toBe(0);
+    story.until('again', () => story.phase('new') === 'starting' && story.current('new')?.id !== first);
+    // Nothing moved beside this one: it has too little memory, and whoever waits is told.
+    ends();
+    expect(story.decisions('replica.start_failed')).toHaveLength(1);
+    expect(story.tally('new')).toEqual({ model_start_failed: 1 });
+  });
+
   it('[item 127] is begun anew when the neighbour crashes', () => {
     const story = new Story({ devices, models: [small('old'), small('new')] });
     ready(story, 'old');

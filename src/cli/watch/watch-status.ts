@@ -179,7 +179,7 @@ class LiveView {
       if (this.#ended.signal.aborted) return;
       if (!(error instanceof CliError)) throw error;
       // It may be restarting: the last picture stays, and says that it is the last.
-      this.#trouble = `${error.message} Still asking.`;
+      this.#trouble = `Still asking. ${error.message}`;
     }
   }
 

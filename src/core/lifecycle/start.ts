@@ -14,10 +14,12 @@ import { armIdle } from './idle.ts';
 import { doubtFootprint, recordShortage } from './learn.ts';
 import { moveTo } from './replica.ts';
 import { restoreDisplaced } from './restore.ts';
-import { neighbours, releaseGate, takeGate } from './start-gate.ts';
+import { isMeasuring, neighbours, releaseGate, takeGate } from './start-gate.ts';
 import { disturb, stopNow } from './stop.ts';
 import { syncTurnDeadlines } from './turn-deadline.ts';
 
+/** Starts in a row that may be begun anew for what moved beside them, before their failure counts. */
+const MAX_SPOILT = 3;
 /** More than other gateways and their engines usually hold side by side. */
 const MAX_PORTS_SKIPPED = 64;
 /** From an engine's look at free memory to our knowing of it: log lines come late. */
@@ -187,6 +189,15 @@ function whatMovesBeside(run: Run, replica: Replica, anyTime: boolean): string |
   return shakenAt !== null && (anyTime || run.now - shakenAt < NEWS_LAG) ? 'one that has just left' : null;
 }
 
+/**
+ * An engine may fail over memory that moved beside it before word came that it had begun to load. Then it was not short of
+ * memory: it is begun anew, and not often, because a start that was begun anew is passed by nobody.
+ */
+function whoSpoiltIt(run: Run, replica: Replica, model: Model | undefined): string | null {
+  if (!isMeasuring(replica) || replica.share.kvCacheBytes !== null) return null;
+  return model !== undefined && model.disturbed < MAX_SPOILT ? whatMovesBeside(run, replica, true) : null;
+}
+
 export function becameReady(run: Run, replica: Replica): void {
   const { state, now } = run;
   const model = state.models.get(replica.model);
@@ -248,6 +259,11 @@ export function startFailed(
   const { state } = run;
   if (replica.phase !== 'starting') return;
   const model = state.models.get(replica.model);
+  const by = cause === 'out_of_memory' ? whoSpoiltIt(run, replica, model) : null;
+  if (by !== null) {
+    disturb(run, replica, by);
+    return;
+  }
   state.counters.startsFailed += 1;
   stopNow(run, replica, 'start_failed');
   if (!model) return;
