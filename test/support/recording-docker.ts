@@ -23,6 +23,8 @@ export interface PaperContainer {
   exitCode: number;
   oomKilled: boolean;
   startedAt?: string;
+  /** Somebody took it out of its networks. */
+  disconnected?: boolean;
 }
 
 export interface CreatedBody {
@@ -197,7 +199,8 @@ export class RecordingDocker {
     }));
   }
 
-  #facts({ id, name, body, state, exitCode, oomKilled, startedAt }: PaperContainer): object {
+  #facts(container: PaperContainer): object {
+    const { id, name, body, state, exitCode, oomKilled, startedAt } = container;
     const network = body.HostConfig.NetworkMode;
     const aliases = body.NetworkingConfig.EndpointsConfig[network]?.Aliases ?? [];
     const ports = Object.keys(body.HostConfig.PortBindings ?? {});
@@ -220,7 +223,10 @@ export class RecordingDocker {
         Ports: running
           ? Object.fromEntries(ports.map((port) => [port, [{ HostIp: '127.0.0.1', HostPort: '32768' }]]))
           : {},
-        Networks: { [network]: { Aliases: aliases, IPAddress: running ? '10.0.0.7' : '' } },
+        Networks:
+          container.disconnected === true
+            ? {}
+            : { [network]: { Aliases: aliases, IPAddress: running ? '10.0.0.7' : '' } },
       },
     };
   }

@@ -22,6 +22,7 @@ import {
   exitOf,
   foundAs,
   isAlive,
+  movedExit,
   removedExit,
   restartedExit,
   type FoundContainer,
@@ -40,13 +41,18 @@ interface Held {
   readonly replica: ReplicaRef;
   readonly container: string;
   readonly endpoint: Endpoint;
+  /** Where it listens inside its container. */
+  readonly port: number;
   /** A later start is another engine, at another port. */
   readonly startedAt: string;
   exited: boolean;
 }
 
-function exitOfHeld(facts: ContainerFacts, { replica, startedAt }: Held): ExitReport | null {
-  return exitOf(facts, replica) ?? (facts.State.StartedAt === startedAt ? null : restartedExit(replica));
+function exitOfHeld(facts: ContainerFacts, { replica, startedAt, port, endpoint }: Held): ExitReport | null {
+  const over = exitOf(facts, replica);
+  if (over !== null) return over;
+  if (facts.State.StartedAt !== startedAt) return restartedExit(replica);
+  return endpointOf(facts, port).origin === endpoint.origin ? null : movedExit(replica);
 }
 
 /** For the end of a log: what has come by then is what there is. */
@@ -264,7 +270,7 @@ export class DockerDriver implements Driver {
   #hold(replica: ReplicaRef, facts: ContainerFacts, port: number): Held {
     const ref = { id: replica.id, generation: replica.generation };
     const held: Held = {
-      ...{ replica: ref, container: facts.Id, endpoint: endpointOf(facts, port) },
+      ...{ replica: ref, container: facts.Id, endpoint: endpointOf(facts, port), port },
       ...{ startedAt: facts.State.StartedAt, exited: false },
     };
     this.#held.set(keyOf(ref), held);
@@ -306,10 +312,8 @@ export class DockerDriver implements Driver {
   async #sync(): Promise<void> {
     await this.#place.find().catch(() => undefined);
     const containers = await this.#client.list(ofGateway(this.#context.gatewayId));
-    for (const held of this.#held.values()) {
-      const state = containers.find(({ Id }) => Id === held.container)?.State;
-      if (state !== 'running') await this.#look(held);
-    }
+    // Also those that run: one may have been restarted, or moved, while nobody told.
+    for (const held of this.#held.values()) await this.#look(held);
     for (const container of containers) {
       const name = (container.Names[0] ?? '').replace(/^\//, '');
       const over = ['created', 'exited', 'dead'].includes(container.State);

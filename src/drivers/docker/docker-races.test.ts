@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { rejection, stopOptions } from '../../../test/contract/driver/harness.ts';
 import { until } from '../../../test/contract/process-harness.ts';
+import type { ExitReport } from '../driver.ts';
 import { containerSpec, dockerBench, type DockerBench } from '../../../test/support/docker-bench.ts';
 import { json } from '../../../test/support/recording-docker.ts';
 
@@ -132,6 +133,31 @@ describe('a container that somebody restarted', () => {
     docker.emit({ Type: 'container', Action: 'die', Actor: { ID: container.id } });
     await until(() => exits.length === 1);
     expect(exits[0]?.detail).toContain('restarted by somebody else');
+  });
+
+  it('is seen at the next look at everything when no event told [F67]', async () => {
+    const { docker, driver, exits } = bench;
+    await driver.launch(containerSpec(), ONE);
+    const [container] = docker.containers.values();
+    if (container === undefined) throw new Error('nothing runs');
+    container.startedAt = '2026-01-01T00:00:09Z';
+    await until(() => exits.length === 1);
+    expect(exits[0]?.detail).toContain('restarted by somebody else');
+  });
+});
+
+describe('a container that somebody took out of its network [F73]', () => {
+  it('is reached by nobody, so the engine that was launched has ended', async () => {
+    const { docker } = bench;
+    const exits: ExitReport[] = [];
+    const driver = bench.driverWith({ reach: 'network' });
+    driver.watch((exit) => exits.push(exit));
+    await driver.launch(containerSpec(), ONE);
+    const [container] = docker.containers.values();
+    if (container === undefined) throw new Error('nothing runs');
+    container.disconnected = true;
+    await until(() => exits.length === 1);
+    expect(exits[0]?.detail).toContain('taken out of its network');
   });
 });
 

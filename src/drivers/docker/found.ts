@@ -111,6 +111,14 @@ export function restartedExit(replica: ReplicaRef): ExitReport {
   return { ...removedExit(replica), detail: 'its container was restarted by somebody else' };
 }
 
+/** It may run on, but nobody reaches it where it was launched. */
+export function movedExit(replica: ReplicaRef): ExitReport {
+  return {
+    ...removedExit(replica),
+    detail: 'its container was taken out of its network, or given another address, by somebody else',
+  };
+}
+
 export function removedExit(replica: ReplicaRef): ExitReport {
   const ref = { id: replica.id, generation: replica.generation };
   return { replica: ref, code: null, signal: null, detail: 'its container was removed by somebody else' };
