@@ -20,6 +20,7 @@ import type { Platform } from './platform/platform.ts';
 import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import type { Probe } from './probes/probe.ts';
 import { createProbe } from './probes/registry.ts';
+import type { Network } from './proxy/network.ts';
 import { createProxy, type Proxy } from './proxy/proxy.ts';
 import { toProxySettings } from './proxy-settings.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
@@ -36,6 +37,8 @@ export interface GatewayOptions {
   readonly pid: number;
   /** Folder of the built dashboard; without it a plain page stands at `/`. */
   readonly dashboard?: string;
+  /** Where the data plane's sockets come from; the system's, unless said otherwise. */
+  readonly network?: Network;
 }
 
 export interface Bound {
@@ -114,6 +117,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     modelState: (model) => controller.modelState(model) ?? 'cold',
     countersMoving: (replicaId) => controller.monitor.countersMoving(replicaId),
     control: admin.main,
+    ...(options.network && { network: options.network }),
   });
   parts.proxy = proxy;
   telemetry.observe({

@@ -2,7 +2,7 @@
  * The hop to an engine of our own: HTTP/1.1 on a plain socket, made for small JSON and event streams. What the engine
  * writes is read strictly (answer-reader.ts); external servers, which may be anything, are reached through undici.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Clock } from '../platform/platform.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
 import { AnswerReader, type AnswerSink } from './answer-reader.ts';
@@ -43,7 +43,8 @@ export class EngineConnection implements UpstreamConnection, AnswerSink {
     this.idleLimit = options.idleLimit;
     this.host = host;
     this.reader = new AnswerReader(this);
-    this.socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || HTTP_PORT), noDelay: true });
+    const address = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || HTTP_PORT) };
+    this.socket = options.network.connect({ ...address, noDelay: true });
     this.socket
       .on('connect', () => this.onConnect())
       .on('data', (chunk: Buffer) => this.onData(chunk))

@@ -1,5 +1,5 @@
 /** Node's HTTP server with every limit set: what strangers send is parsed here and nowhere else. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { gatewayError, type GatewayError } from '../errors.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
@@ -32,7 +32,7 @@ export class Listener implements Ticking {
   constructor(world: World, front: Front) {
     this.world = world;
     this.front = front;
-    this.server = createServer({
+    this.server = world.network.createServer({
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: CONNECTIONS_CHECK,

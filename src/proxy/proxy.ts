@@ -6,6 +6,7 @@ import type { Milliseconds } from '../units.ts';
 import { BodyBudget } from './body-budget.ts';
 import { Front } from './front.ts';
 import { Listener } from './listener.ts';
+import { systemNetwork } from './network.ts';
 import { ResponseWriters } from './response-writers.ts';
 import { Ticker } from './ticker.ts';
 import { Upstreams } from './upstreams.ts';
@@ -53,13 +54,15 @@ class DataPlane implements Proxy {
 
   constructor(options: ProxyOptions) {
     const { clock, random } = options.platform;
+    const network = options.network ?? systemNetwork;
     const prefix = `req-${random.hex(10)}`;
     let count = 0;
     this.world = {
       ...options,
+      network,
       ticker: new Ticker(clock),
       budget: new BodyBudget(() => options.settings().maxBufferedBytes),
-      upstreams: new Upstreams(clock),
+      upstreams: new Upstreams(clock, network),
       writers: new ResponseWriters(options.platform, options.telemetry.log),
       nextId: () => `${prefix}-${(++count).toString(36)}`,
       draining: false,

@@ -1,10 +1,13 @@
 /** One socket to an engine, which carries one request at a time. */
 import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
+import type { Network } from './network.ts';
 import type { UpstreamCall, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
 
 export interface ConnectionOptions {
   readonly clock: Clock;
+  /** Not asked for external servers: undici has its own sockets. */
+  readonly network: Network;
   readonly origin: string;
   readonly connectTimeout: Milliseconds;
   /** The socket closes itself after this much idleness. */

@@ -4,6 +4,7 @@ import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
 import { EngineConnection } from './engine-connection.ts';
 import { ExternalConnection } from './external-connection.ts';
+import type { Network } from './network.ts';
 import type { UpstreamCall, UpstreamClient, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -15,18 +16,26 @@ export interface ConnectionCounts {
 
 export class Upstreams implements UpstreamPools {
   private readonly clock: Clock;
+  private readonly network: Network;
   private readonly replicas = new Map<string, ReplicaConnections>();
   /** Sockets opened since the start. */
   opened = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, network: Network) {
     this.clock = clock;
+    this.network = network;
   }
 
   of(upstream: Upstream, model: string, connectTimeout: Milliseconds): UpstreamClient {
     let connections = this.replicas.get(upstream.id);
     if (connections === undefined) {
-      connections = new ReplicaConnections(upstream, model, this.clock, () => this.opened++);
+      connections = new ReplicaConnections({
+        upstream,
+        model,
+        clock: this.clock,
+        network: this.network,
+        opened: () => this.opened++,
+      });
       this.replicas.set(upstream.id, connections);
     }
     connections.connectTimeout = connectTimeout;
@@ -63,23 +72,31 @@ export class Upstreams implements UpstreamPools {
   }
 }
 
+interface ReplicaOptions {
+  readonly upstream: Upstream;
+  readonly model: string;
+  readonly clock: Clock;
+  readonly network: Network;
+  readonly opened: () => void;
+}
+
 class ReplicaConnections implements UpstreamClient {
   readonly model: string;
   connectTimeout: Milliseconds = 0;
+  private readonly options: ReplicaOptions;
   private readonly upstream: Upstream;
   private readonly clock: Clock;
-  private readonly onOpened: () => void;
   /** The one used last is last: it is taken first, so that the others grow old and close. */
   private readonly free: UpstreamConnection[] = [];
   /** Idle or with a request; one whose request was cancelled counts until it is closed. */
   private readonly all = new Set<UpstreamConnection>();
   private retired = false;
 
-  constructor(upstream: Upstream, model: string, clock: Clock, onOpened: () => void) {
-    this.upstream = upstream;
-    this.model = model;
-    this.clock = clock;
-    this.onOpened = onOpened;
+  constructor(options: ReplicaOptions) {
+    this.options = options;
+    this.upstream = options.upstream;
+    this.model = options.model;
+    this.clock = options.clock;
   }
 
   get idle(): number {
@@ -128,10 +145,11 @@ class ReplicaConnections implements UpstreamClient {
     const Kind = this.upstream.external ? ExternalConnection : EngineConnection;
     const connection = new Kind({
       clock: this.clock,
+      network: this.options.network,
       origin: this.upstream.origin,
       connectTimeout: this.connectTimeout,
       idleLimit: this.upstream.idleLimit,
-      opened: this.onOpened,
+      opened: this.options.opened,
       freed: this.freed,
       gone: this.gone,
     });

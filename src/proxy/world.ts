@@ -6,6 +6,7 @@ import type { ModelState } from '../core/snapshot.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { BodyBudget } from './body-budget.ts';
+import type { Network } from './network.ts';
 import type { ProxySettings } from './settings.ts';
 import type { ResponseWriters } from './response-writers.ts';
 import type { Ticker } from './ticker.ts';
@@ -28,9 +29,12 @@ export interface ProxyOptions {
   /** The engine's token counters changed lately: it works, though no byte comes. */
   readonly countersMoving?: (replicaId: string) => boolean;
   readonly control?: ControlPaths;
+  /** The system's, unless said otherwise. */
+  readonly network?: Network;
 }
 
 export interface World extends ProxyOptions {
+  readonly network: Network;
   readonly ticker: Ticker;
   readonly budget: BodyBudget;
   readonly upstreams: Upstreams;
