@@ -1,0 +1,3 @@
+import type { MessagePort } from 'node:worker_threads';
+
+export declare const planted: MessagePort;
