@@ -180,6 +180,7 @@ export class Clients {
     if (request.phase === 'waiting') {
       this.#over(request, 'left', null);
       this.#kernel.step({ kind: 'ticket.abandoned', id: request.id });
+      if (this.#random.chance(0.05)) this.#kernel.post({ kind: 'ticket.abandoned', id: request.id });
     } else if (request.phase === 'leased') {
       this.#release(request, 'client_closed', 'left', null);
     }

@@ -1,5 +1,6 @@
 /** One engine process: what it is, what it was told, and what it truly takes. */
 import type { FleetEffect } from '../../src/core/effects.ts';
+import type { FleetEvent } from '../../src/core/events.ts';
 import type { LaunchShare } from '../../src/core/launch.ts';
 import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { Endpoint, FleetState, ReplicaRef } from '../../src/core/state.ts';
@@ -42,6 +43,12 @@ export interface Engine extends Owner {
 export function foreignBytes(state: FleetState): ReadonlyMap<string, Bytes> {
   return new Map([...state.devices.values()].map((device) => [device.id, device.foreignBytes]));
 }
+
+/** A reading that found none of its bytes. */
+export const sawNothing = ({ ref, steady }: Engine): FleetEvent => ({
+  ...{ kind: 'replica.measured', replica: ref, footprint: null },
+  steady: new Map([...steady.keys()].map((id) => [id, 0])),
+});
 
 interface Truth {
   readonly steady: Bytes;

@@ -5,7 +5,7 @@ import type { ReplicaRef } from '../../src/core/state.ts';
 import type { StartFailureCause } from '../../src/errors.ts';
 import { SECOND, type Bytes, type Milliseconds } from '../../src/units.ts';
 import { DeviceMemory } from './device-memory.ts';
-import { foreignBytes, Truths, type Engine, type Launch } from './engine.ts';
+import { foreignBytes, sawNothing, Truths, type Engine, type Launch } from './engine.ts';
 import type { Kernel } from './kernel.ts';
 import { Random } from './random.ts';
 import type { Scenario, SimulatedModel, StartFault, StopFault } from './scenario.ts';
@@ -197,6 +197,7 @@ export class Engines {
     const steady = this.memory.holds(engine);
     if (engine.phase !== 'ready' || !model || model.measured === 'never' || steady.size === 0) return;
     if ([...steady.keys()].some((id) => !state.devices.has(id))) return;
+    if (this.faults && this.#eyes.chance(0.1)) this.#kernel.step(sawNothing(engine));
     const learnable = engine.bornIn === this.#kernel.life && engine.reservations.has([...steady.keys()][0] ?? '');
     const footprint = learnable ? this.truths.footprint(engine, model, this.#kernel.now) : null;
     this.#kernel.step({ kind: 'replica.measured', replica: engine.ref, steady, footprint });
@@ -240,6 +241,8 @@ export class Engines {
   crash(engine: Engine, cause: StartFailureCause = 'crashed'): void {
     if (engine.phase !== 'loading' && engine.phase !== 'ready') return;
     this.#exit(engine);
+    // Now and then word of it is lost: then its health has to tell.
+    if (this.faults && engine.watched && this.#random.chance(0.2)) return;
     const delay = this.#random.chance(0.5) ? 0 : this.#random.int(0, 500);
     this.#tell(engine, { kind: 'replica.exited', replica: engine.ref, detail: 'it ended by itself', cause }, delay);
   }
@@ -268,14 +271,8 @@ export class Engines {
     const order = this.faults ? this.#stopOrders.get(engine.model)?.shift() : undefined;
     const gone = engine.phase === 'exited' || engine.phase === 'spawning';
     const quick = gone ? this.#latency() : this.#random.int(5, Math.min(3_000, effect.timeout));
-    if (order?.fault === 'stuck') {
-      this.#kernel.after(effect.timeout, () => this.#stuck(engine, order.lastsMs));
-      return;
-    }
-    if (order?.fault === 'late') {
-      this.#kernel.after(quick, () => this.#endsLate(engine, order.lastsMs));
-      return;
-    }
+    if (order?.fault === 'stuck') return this.#kernel.after(effect.timeout, () => this.#stuck(engine, order.lastsMs));
+    if (order?.fault === 'late') return this.#kernel.after(quick, () => this.#endsLate(engine, order.lastsMs));
     const slow = order?.fault === 'slow' ? Math.min(order.lastsMs, effect.timeout) : quick;
     this.#kernel.after(slow, () => this.#ended(engine));
   }

@@ -1,6 +1,6 @@
 /** Was this refusal true? Worked out anew from the state, without the code that refused. */
 import type { FleetEvent } from '../../src/core/events.ts';
-import type { Device, FleetState, Model } from '../../src/core/state.ts';
+import type { Device, FleetState, Model, Replica } from '../../src/core/state.ts';
 import type { GatewayError } from '../../src/errors.ts';
 import type { Bytes, Milliseconds } from '../../src/units.ts';
 import type { Entry } from './history.ts';
@@ -16,13 +16,13 @@ interface Refusal {
   readonly readyBefore: boolean;
 }
 
-interface Wish {
+export interface Wish {
   readonly steady: Bytes;
   readonly peak: Bytes;
 }
 
 /** What it wants on a device, by the four ways to know. */
-function wishOf(state: FleetState, model: Model, device: Device, room: Bytes): Wish {
+export function wishOf(state: FleetState, model: Model, device: Device, room: Bytes): Wish {
   const alike = (bytes: Bytes): Wish => ({ steady: bytes, peak: bytes });
   if (device.unmeasured) return alike(device.budgetBytes);
   const { memory, sizing, deviceCount, specHash } = model.settings;
@@ -42,18 +42,27 @@ function wishOf(state: FleetState, model: Model, device: Device, room: Bytes): W
   return alike(Math.min(device.budgetBytes, Math.floor(sizing.utilization * device.totalBytes)));
 }
 
+/** What a model is asked about: as if one replica were not there, or there to stay; on devices that take starts now only. */
+export interface Supposing {
+  readonly beside?: Replica;
+  readonly taken?: Replica;
+  readonly openOnly?: boolean;
+}
+
 /** Memory could fit it if all that may leave had left. */
-export function couldFit(state: FleetState, model: Model): boolean {
+export function couldFit(state: FleetState, model: Model, { beside, taken, openOnly }: Supposing = {}): boolean {
   const { deviceCount, deviceIds } = model.settings;
   const fitting: number[] = [];
   for (const id of deviceIds) {
     const device = state.devices.get(id);
     if (!device || device.quarantine !== null) continue;
+    if (openOnly && device.silent !== null && !device.unmeasured) continue;
     const room = device.unmeasured
       ? device.budgetBytes
       : Math.min(device.budgetBytes, device.totalBytes - device.foreignBytes);
-    let staying = 0;
+    let staying = taken?.reservations.get(id) ?? 0;
     for (const replica of state.replicas.values()) {
+      if (replica === beside) continue;
       const owner = state.models.get(replica.model);
       const pinned = owner !== undefined && (owner.pinned || owner.settings.alwaysOn);
       const leaving = replica.phase === 'draining' || replica.phase === 'stopping';

@@ -10,7 +10,9 @@ import { Kernel, type KernelOptions } from './kernel.ts';
 import { Launches } from './launches.ts';
 import { Lifecycles } from './lifecycles.ts';
 import { Monitor } from './monitor.ts';
+import { Obligations } from './obligations.ts';
 import { Policy } from './policy.ts';
+import { Random } from './random.ts';
 import { settingsOf, UNREAD, unreadSettings, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
 
 export class World {
@@ -24,6 +26,7 @@ export class World {
   /** As they are once the devices can be read. */
   settings: FleetSettings;
   #unread: boolean;
+  readonly #restarts: Random;
   shutdownDone = false;
   /** Written down by the shell, so that they outlive it. */
   #pinned: readonly string[] = [];
@@ -35,6 +38,7 @@ export class World {
     this.scenario = scenario;
     this.settings = settingsOf(scenario);
     const { seed, timerLagMs } = scenario;
+    this.#restarts = new Random(seed, 'restarts');
     this.#unread = scenario.unreadUntil !== null;
     this.kernel = new Kernel({ seed, settings: this.#inForce(), timerLagMs, ...options });
     this.engines = new Engines(this.kernel, scenario);
@@ -44,6 +48,7 @@ export class World {
     this.history = new History(this.kernel);
     const { kernel } = this;
     kernel.observers.push(this.history, new Lifecycles(kernel), new Policy(kernel), new Launches(kernel));
+    kernel.observers.push(new Obligations(kernel));
     this.kernel.perform = (effect) => this.#perform(effect);
     this.kernel.after(0, () => this.monitor.begin());
     if (scenario.unreadUntil !== null) this.kernel.after(scenario.unreadUntil, () => this.#devicesAreSeen());
@@ -103,7 +108,7 @@ export class World {
     }
   }
 
-  /** kill -9 and a new start: what runs is found before anything else happens. */
+  /** kill -9 and a new start: what runs is looked for before anything is started, which takes a while now and then. */
   restart(adoptable: boolean): void {
     this.clients.gatewayDied();
     this.history.gatewayDied();
@@ -113,6 +118,15 @@ export class World {
     this.shutdownDone = false;
     this.kernel.step({ kind: 'adoption.begun' });
     this.kernel.step({ kind: 'footprints.loaded', footprints: [...this.#learned.values()] });
+    const looks = this.#restarts.chance(0.5) ? 0 : this.#restarts.int(1, 10_000);
+    if (looks === 0) return this.#look(adoptable);
+    const { life } = this.kernel;
+    this.kernel.after(looks, () => {
+      if (life === this.kernel.life) this.#look(adoptable);
+    });
+  }
+
+  #look(adoptable: boolean): void {
     for (const found of this.engines.found(adoptable)) this.kernel.step({ kind: 'replica.found', found });
     this.monitor.lookAtAll();
     this.kernel.step({ kind: 'adoption.ended' });
