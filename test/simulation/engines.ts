@@ -238,11 +238,10 @@ export class Engines {
   }
 
   /** The process dies by itself. */
-  crash(engine: Engine, cause: StartFailureCause = 'crashed'): void {
+  crash(engine: Engine, cause: StartFailureCause = 'crashed', unsaid = false): void {
     if (engine.phase !== 'loading' && engine.phase !== 'ready') return;
     this.#exit(engine);
-    // Now and then word of it is lost: then its health has to tell.
-    if (this.faults && engine.watched && this.#random.chance(0.2)) return;
+    if (unsaid && engine.watched) return;
     const delay = this.#random.chance(0.5) ? 0 : this.#random.int(0, 500);
     this.#tell(engine, { kind: 'replica.exited', replica: engine.ref, detail: 'it ended by itself', cause }, delay);
   }

@@ -204,7 +204,7 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
       };
     case 5:
     case 6:
-      return { at, kind: 'crash', model };
+      return { at, kind: 'crash', model, unsaid: random.chance(0.2) };
     case 7:
       return { at, kind: 'hang', model };
     case 8:
@@ -221,7 +221,13 @@ function drawFault(random: Random, at: number, model: string, devices: readonly 
     case 14:
       return { at, kind: 'silent', device, lastsMs: random.int(5, 120) * 1_000 };
     case 11:
-      return { at, kind: 'killed', adoptable: random.chance(0.8), ...(random.chance(0.3) ? { changed: model } : {}) };
+      return {
+        at,
+        kind: 'killed',
+        adoptable: random.chance(0.8),
+        ...(random.chance(0.3) ? { changed: model } : {}),
+        looksMs: random.chance(0.5) ? 0 : random.int(1, 10_000),
+      };
     default: {
       const change = random.pick<ReloadChange>([
         'spec',

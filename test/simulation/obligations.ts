@@ -5,10 +5,15 @@ import type { Model, Replica } from '../../src/core/state.ts';
 import type { Kernel, Observer } from './kernel.ts';
 import { couldFit, wishOf } from './refusals.ts';
 
+/** So many looks in a row that an engine does not stand end it. */
+const STRIKES = 3;
+
 export class Obligations implements Observer {
   readonly #kernel: Kernel;
   /** Tickets that came back from an engine, of all lives. */
   readonly #returned = new Set<string>();
+  /** Per replica: looks in a row at which it refused or was silent. */
+  readonly #strikes = new Map<string, number>();
   /** Models in line for memory before the step, longest waiting first, with the time since when. */
   #line: readonly { readonly name: string; readonly since: number | null }[] = [];
 
@@ -28,6 +33,7 @@ export class Obligations implements Observer {
   after(event: FleetEvent, effects: readonly FleetEffect[]): void {
     const kernel: Kernel = this.#kernel;
     if (event.kind === 'time.passed') this.#nothingIsOverdue();
+    if (event.kind === 'replica.checked') this.#isAlive(event);
     for (const effect of effects) {
       switch (effect.kind) {
         case 'ticket.queued':
@@ -72,6 +78,18 @@ export class Obligations implements Observer {
       const at = state.deadlines.at(key) ?? Infinity;
       this.#kernel.check('I-76', at >= now, () => `${key} was due at ${at} and is still to come`);
     }
+  }
+
+  #isAlive({ replica: { id }, report }: Extract<FleetEvent, { kind: 'replica.checked' }>): void {
+    const moved = report.bytesMoved || report.countersMoved === true;
+    const bad = report.health === 'refused' || report.health === 'unavailable' || (report.health === 'slow' && !moved);
+    const phase = this.#kernel.state.replicas.get(id)?.phase;
+    if (!bad || phase !== 'ready') return void this.#strikes.delete(id);
+    const count = (this.#strikes.get(id) ?? 0) + 1;
+    this.#strikes.set(id, count);
+    // Refusing and being silent are counted apart, and one that turns from the one to the other is counted anew.
+    const most = 2 * STRIKES - 2;
+    this.#kernel.check('health', count <= most, () => `${id} has not answered ${count} times and is still ready`);
   }
 
   #comesBack(id: string): void {

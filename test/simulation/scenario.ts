@@ -94,7 +94,9 @@ export type Intent = { readonly at: number } & (
     }
   /** Of the next stop of a replica of this model. */
   | { readonly kind: 'stop_fault'; readonly model: string; readonly fault: StopFault; readonly lastsMs: number }
-  | { readonly kind: 'crash' | 'hang' | 'sick' | 'slow_health'; readonly model: string }
+  /** `unsaid`: nobody is told; its health has to tell. */
+  | { readonly kind: 'crash'; readonly model: string; readonly unsaid?: boolean }
+  | { readonly kind: 'hang' | 'sick' | 'slow_health'; readonly model: string }
   /** Of the next preparation of this model. */
   | {
       readonly kind: 'prepare_fault';
@@ -106,8 +108,11 @@ export type Intent = { readonly at: number } & (
   | { readonly kind: 'silent'; readonly device: string; readonly lastsMs: number }
   /** A late word about a replica that is another one by now. */
   | { readonly kind: 'stale'; readonly model: string }
-  /** The gateway dies and comes back, with the configuration of one model changed meanwhile: engines live on. */
-  | { readonly kind: 'killed'; readonly adoptable: boolean; readonly changed?: string }
+  /**
+   * The gateway dies and comes back, with the configuration of one model changed meanwhile: engines live on. It takes
+   * `looksMs` to find them.
+   */
+  | { readonly kind: 'killed'; readonly adoptable: boolean; readonly changed?: string; readonly looksMs?: number }
 );
 
 export interface Scenario {

@@ -12,7 +12,6 @@ import { Lifecycles } from './lifecycles.ts';
 import { Monitor } from './monitor.ts';
 import { Obligations } from './obligations.ts';
 import { Policy } from './policy.ts';
-import { Random } from './random.ts';
 import { settingsOf, UNREAD, unreadSettings, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
 
 export class World {
@@ -26,7 +25,6 @@ export class World {
   /** As they are once the devices can be read. */
   settings: FleetSettings;
   #unread: boolean;
-  readonly #restarts: Random;
   shutdownDone = false;
   /** Written down by the shell, so that they outlive it. */
   #pinned: readonly string[] = [];
@@ -38,7 +36,6 @@ export class World {
     this.scenario = scenario;
     this.settings = settingsOf(scenario);
     const { seed, timerLagMs } = scenario;
-    this.#restarts = new Random(seed, 'restarts');
     this.#unread = scenario.unreadUntil !== null;
     this.kernel = new Kernel({ seed, settings: this.#inForce(), timerLagMs, ...options });
     this.engines = new Engines(this.kernel, scenario);
@@ -109,7 +106,7 @@ export class World {
   }
 
   /** kill -9 and a new start: what runs is looked for before anything is started, which takes a while now and then. */
-  restart(adoptable: boolean): void {
+  restart(adoptable: boolean, looksMs = 0): void {
     this.clients.gatewayDied();
     this.history.gatewayDied();
     this.history.mark('killed');
@@ -118,10 +115,9 @@ export class World {
     this.shutdownDone = false;
     this.kernel.step({ kind: 'adoption.begun' });
     this.kernel.step({ kind: 'footprints.loaded', footprints: [...this.#learned.values()] });
-    const looks = this.#restarts.chance(0.5) ? 0 : this.#restarts.int(1, 10_000);
-    if (looks === 0) return this.#look(adoptable);
+    if (looksMs === 0) return this.#look(adoptable);
     const { life } = this.kernel;
-    this.kernel.after(looks, () => {
+    this.kernel.after(looksMs, () => {
       if (life === this.kernel.life) this.#look(adoptable);
     });
   }
@@ -157,7 +153,7 @@ export class World {
         return this.files.order(intent.model, intent);
       case 'killed':
         if (intent.changed !== undefined) this.#changeWhileDown(intent.changed);
-        return this.restart(intent.adoptable);
+        return this.restart(intent.adoptable, intent.looksMs);
       case 'stale': {
         const replica = kernel.state.replicas.get(kernel.state.models.get(intent.model)?.current ?? '');
         if (!replica) return;
@@ -167,7 +163,7 @@ export class World {
         return;
       }
       case 'crash':
-        for (const engine of engines.of(intent.model).slice(0, 1)) engines.crash(engine);
+        for (const engine of engines.of(intent.model).slice(0, 1)) engines.crash(engine, 'crashed', intent.unsaid);
         return;
       case 'hang':
         for (const engine of engines.of(intent.model)) engine.hung = true;
