@@ -14,13 +14,20 @@ export interface Occupant {
   requestBroken?(error: GatewayError): boolean;
 }
 
+/** A request behind the running one. */
+interface Waiting {
+  readonly run: () => void;
+  /** Its last byte is here. */
+  readonly isWhole: () => boolean;
+}
+
 const LINGER_CHECK: Milliseconds = 50;
 
 export class ClientConnection {
   readonly socket: Socket;
   private readonly clock: Clock;
   private occupant: Occupant | null = null;
-  private readonly waiting: (() => void)[] = [];
+  private waiting: Waiting[] = [];
   private idleSince: Milliseconds;
   /** What is wrong with what follows the running request. */
   private broken: { readonly error: GatewayError; readonly told: () => void } | null = null;
@@ -33,13 +40,15 @@ export class ClientConnection {
     socket.on('close', this.gone);
     // Half a connection is no connection: who ends the request side is taken to be gone.
     socket.on('end', this.gone);
+    // Node takes its own listener off a connection that asks for a tunnel: a reset of that one must not end the process.
+    socket.on('error', () => undefined);
   }
 
   /** Runs now, or when those before it are done. */
-  take(run: () => void): void {
+  take(run: () => void, isWhole: () => boolean): void {
     if (this.broken !== null || this.isEnding) return;
     if (this.occupant === null && this.waiting.length === 0) run();
-    else if (this.waiting.length < MAX_PIPELINED) this.waiting.push(run);
+    else if (this.waiting.length < MAX_PIPELINED) this.waiting.push({ run, isWhole });
     else this.socket.destroy();
   }
 
@@ -51,8 +60,8 @@ export class ClientConnection {
   vacate(): void {
     this.occupant = null;
     this.idleSince = this.clock.monotonic();
-    if (this.broken !== null) this.tellBroken(this.broken);
-    else if (this.waiting.length > 0) this.next();
+    if (this.waiting.length > 0) this.next();
+    else if (this.broken !== null) this.tellBroken(this.broken);
   }
 
   /** Whoever pipelines and does not read waits for the answers already written. */
@@ -63,17 +72,21 @@ export class ClientConnection {
   };
 
   private startNext(): void {
-    if (this.occupant === null && !this.isEnding) this.waiting.shift()?.();
+    if (this.occupant === null && !this.isEnding) this.waiting.shift()?.run();
     if (this.occupant === null && this.waiting.length > 0) this.next();
   }
 
-  /** Bytes came that are not HTTP, or none came in time. `told` runs when it was answered here. */
+  /**
+   * Bytes came that are not HTTP or not for us, or none came in time. The whole requests before them are answered first, in
+   * their order. `told` runs when it was answered here.
+   */
   protocolError(error: GatewayError, told: () => void): void {
     if (this.broken !== null || this.lingering) return;
-    this.waiting.length = 0;
+    // Only the last one can be what is broken.
+    this.waiting = this.waiting.filter(({ isWhole }) => isWhole());
     if (this.occupant?.requestBroken?.(error) === true) return;
     this.broken = { error, told };
-    if (this.occupant === null) this.tellBroken(this.broken);
+    if (this.idle) this.tellBroken(this.broken);
   }
 
   private tellBroken({ error, told }: { error: GatewayError; told: () => void }): void {

@@ -108,8 +108,9 @@ export class Listener implements Ticking {
       const error = gatewayError('method_not_allowed', 'CONNECT is not possible here.', {
         allow: 'GET, HEAD, POST, OPTIONS',
       });
-      this.note(request.method ?? 'CONNECT', error);
-      this.connectionOf(socket as Socket).refuseRaw(error);
+      // Node has let go of it: what comes is for nobody, but its end must be seen.
+      socket.resume();
+      this.connectionOf(socket as Socket).protocolError(error, () => this.note(request.method ?? 'CONNECT', error));
     });
     server.on('clientError', (error, socket) => this.clientError(error, socket as Socket));
   }
@@ -133,7 +134,7 @@ export class Listener implements Ticking {
     expects: 'nothing' | 'continue' | 'unknown',
   ): void {
     const connection = this.connectionOf(request.socket);
-    connection.take(() => {
+    const serve = (): void => {
       try {
         this.front.serve({ connection, request, response, expects });
       } catch (error) {
@@ -141,7 +142,8 @@ export class Listener implements Ticking {
         this.world.telemetry.log.error({ err: error }, 'a request failed in the gateway');
         request.socket.destroy();
       }
-    });
+    };
+    connection.take(serve, () => request.complete);
   }
 
   private clientError(error: Error & { code?: string }, socket: Socket): void {
