@@ -21,6 +21,8 @@ export interface DaemonOptions {
   readonly liveRestore?: boolean;
   /** More arguments of `dockerd`. */
   readonly args?: readonly string[];
+  /** Its disk: no more than this, in MiB, in memory. */
+  readonly dataMib?: number;
   /** Folder whose programs it finds first, whenever it is started. */
   readonly programs?: string;
 }
@@ -88,7 +90,9 @@ class PrivateDaemon implements DockerDaemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
-    mkdirSync(join(this.folder, 'data'));
+    const data = join(this.folder, 'data');
+    mkdirSync(data);
+    if (options.dataMib !== undefined) mountMemory(data, options.dataMib);
     process.once('exit', this.#endAtExit);
   }
 
@@ -249,6 +253,11 @@ class PrivateDaemon implements DockerDaemon {
     for (let turn = 0; turn < 3; turn += 1) for (const pid of this.#survivors()) signal(pid);
     if (existsSync(this.folder)) this.#clean();
   };
+}
+
+function mountMemory(path: string, mib: number): void {
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mib}m`, 'tmpfs', path]);
+  if (status !== 0) throw new Error(`no file system of ${mib} MiB: ${String(stderr)}`);
 }
 
 interface ProcessFacts {
