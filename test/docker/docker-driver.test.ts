@@ -104,7 +104,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     expect(await harness.fetching()).toBe(0);
   });
 
-  it('leaves a foreign container alone that has its name, takes another one, and says so [item 87]', async () => {
+  it('leaves a foreign container alone that has its name, takes another one, and says so [item 87] [F55]', async () => {
     const id = await foreign('vllm_server_one-1_1');
     await harness.driver.launch(await harness.spec('serve'), ONE);
     const ours = await harness.containerOf(ONE);
@@ -115,7 +115,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     expect(left.map((container) => [container.id, container.state])).toContainEqual([id, 'running']);
   });
 
-  it('removes an own container of the same name that is none any more, before a start [item 155]', async () => {
+  it('removes an own container of the same name that is none any more, before a start [item 155] [F55]', async () => {
     const labels = {
       ...{ 'vllm-gateway.id': harness.gatewayId, 'vllm-gateway.role': 'replica', 'vllm-gateway.replica': 'one-1' },
       ...{ 'vllm-gateway.generation': '1', 'vllm-gateway.model': 'm', 'vllm-gateway.spec': 'of another time' },
@@ -136,7 +136,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     expect(await harness.living(ONE)).toBe(1);
   });
 
-  it('neither lists, stops nor removes containers of another gateway or of nobody', async () => {
+  it('neither lists, stops nor removes containers of another gateway or of nobody [F74]', async () => {
     const other = await harness.stranger();
     await other.launch(await harness.spec('serve'), TWO);
     const nobodys = await foreign('somebody-elses');
@@ -149,7 +149,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     expect(left.map(({ labels }) => labels['vllm-gateway.replica'])).toContain(TWO.id);
   });
 
-  it('says what is missing when Docker has no runtime for GPUs, and leaves nothing', async () => {
+  it('says what is missing when Docker has no runtime for GPUs, and leaves nothing [F61]', async () => {
     const spec = { ...(await harness.spec('serve')), deviceUuids: ['GPU-6f7d1c3e-0000-4444-8888-0123456789ab'] };
     const failure = await rejection(harness.driver.launch(spec, ONE));
     expect(failure).toBeInstanceOf(LaunchError);
@@ -160,7 +160,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     expect(await harness.containerOf(ONE)).toBeUndefined();
   });
 
-  it('names the image that is not there', async () => {
+  it('names the image that is not there [F60]', async () => {
     const spec = await harness.spec('serve');
     const container = { image: 'example.invalid/none:1', volumes: [], shmSize: null };
     const failure = await rejection(harness.driver.launch({ ...spec, container }, ONE));
@@ -225,7 +225,7 @@ describe.runIf(dockerHere())('the Docker driver', () => {
     });
   });
 
-  it('sees an engine that somebody removed', async () => {
+  it('sees an engine that somebody removed [F58]', async () => {
     const exits: string[] = [];
     harness.driver.watch((exit) => exits.push(exit.detail));
     await harness.driver.launch(await harness.spec('serve'), ONE);

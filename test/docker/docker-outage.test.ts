@@ -41,7 +41,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
     await world.harness.close();
   });
 
-  it('costs no engine: what ended meanwhile is told when it is back, the rest goes on [item 153]', async () => {
+  it('costs no engine: what ended meanwhile is told when it is back, the rest goes on [item 153] [F63] [F66] [F67]', async () => {
     const { harness, exits } = world;
     const { driver } = harness;
     const endpoint = await driver.launch(await harness.spec('serve'), ONE);
@@ -155,7 +155,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
 });
 
 describe.runIf(here)('a daemon whose containers end with it', () => {
-  it('tells of every exit when it is back, and starts engines again', async () => {
+  it('tells of every exit when it is back, and starts engines again [F64]', async () => {
     const daemon = await started(false);
     const { harness, exits } = await worldOf(daemon);
     try {

@@ -31,7 +31,7 @@ afterEach(async () => {
 });
 
 describe('a daemon that does not answer', () => {
-  it('ends a launch with the reason, and what comes of it later is removed', async () => {
+  it('ends a launch with the reason, and what comes of it later is removed [F69]', async () => {
     const { docker, driver } = bench;
     docker.on('POST', /create$/, never);
     const failure = await rejection(driver.launch(containerSpec(), ONE));
@@ -49,7 +49,7 @@ describe('a daemon that does not answer', () => {
     expect(docker.containers.size).toBe(0);
   });
 
-  it('ends a stop with the reason, in its time', async () => {
+  it('ends a stop with the reason, in its time [F69]', async () => {
     const { docker, driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     docker.on('GET', /containers\/.+\/json$/, never);
@@ -60,7 +60,7 @@ describe('a daemon that does not answer', () => {
     expect(exits).toEqual([]);
   });
 
-  it('is asked four things of a kind at once, not more', async () => {
+  it('is asked four things of a kind at once, not more [F69]', async () => {
     const { docker, driver } = bench;
     const waiting: ServerResponse[] = [];
     docker.on('POST', /create$/, (_asked, response) => waiting.push(response));
@@ -171,7 +171,7 @@ describe('exits', () => {
     expect(exits).toMatchObject([{ replica: { id: 'one-1' }, code: 1, detail: 'exit code 1' }]);
   });
 
-  it('that no event told are seen at the next look at everything [item 153]', async () => {
+  it('that no event told are seen at the next look at everything [item 153] [F68]', async () => {
     const { driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     end({ exitCode: 139 });
@@ -179,7 +179,7 @@ describe('exits', () => {
     expect(exits).toMatchObject([{ code: null, signal: 'SIGSEGV' }]);
   });
 
-  it('during a gap of events are seen as soon as the stream is open again', async () => {
+  it('during a gap of events are seen as soon as the stream is open again [F68]', async () => {
     const { docker, driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     end({ exitCode: 0 });
@@ -188,7 +188,7 @@ describe('exits', () => {
     await until(() => docker.watchers === 1);
   });
 
-  it('of an engine that used up the memory of its container say so', async () => {
+  it('of an engine that used up the memory of its container say so [F71]', async () => {
     const { docker, driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     const container = end({ exitCode: 137, oomKilled: true });

@@ -161,6 +161,31 @@ describe('a container that somebody took out of its network [F73]', () => {
   });
 });
 
+describe('a stop', () => {
+  it('of a container that ends by itself in that moment, and that somebody else is removing, is done when it is gone [F57] [F59]', async () => {
+    const { docker, driver, exits } = bench;
+    await driver.launch(containerSpec(), ONE);
+    const [container] = docker.containers.values();
+    if (container === undefined) throw new Error('nothing runs');
+    docker.on('POST', /kill$/, (_asked, response) => {
+      container.state = 'exited';
+      json(response, 409, { message: `Cannot kill container: ${container.id}: is not running` });
+    });
+    let asked = 0;
+    docker.on('DELETE', /containers/, (_asked, response) => {
+      asked += 1;
+      // The other removal needs until we ask a second time.
+      if (asked === 2) docker.containers.delete(container.id);
+      if (asked < 2) json(response, 409, { message: `removal of container ${container.id} is already in progress` });
+      else json(response, 404, { message: `No such container: ${container.id}` });
+    });
+    await driver.stop(ONE, stopOptions({ timeout: 4_000 }));
+    expect(docker.containers.size).toBe(0);
+    expect(exits).toMatchObject([{ code: 0 }]);
+    expect(asked).toBe(2);
+  });
+});
+
 describe('an engine that an earlier run reached in another way', () => {
   it('is not usable: this gateway would speak with nobody, or with somebody else', async () => {
     const { driver, driverWith } = bench;

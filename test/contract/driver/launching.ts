@@ -49,7 +49,7 @@ export function launching(fixture: Fixture): void {
     expect(await driver.list()).toHaveLength(5);
   });
 
-  it('rejects a command that is not there with its cause and a clear text, and leaves nothing', async () => {
+  it('rejects a command that is not there with its cause and a clear text, and leaves nothing [F62]', async () => {
     const { driver, harness } = fixture;
     const failure = await rejection(driver.launch(await harness.spec('missing'), ONE));
     expect(failure).toBeInstanceOf(LaunchError);

@@ -10,7 +10,7 @@ export function stopping(fixture: Fixture): void {
     expect(await driver.list()).toEqual([]);
   });
 
-  it('stops idempotently, one call after the other and both at once [item 75]', async () => {
+  it('stops idempotently, one call after the other and both at once [item 75] [F56]', async () => {
     const { driver, harness, exits } = fixture;
     await driver.launch(await harness.spec('serve'), ONE);
     await harness.during(Promise.all([driver.stop(ONE, stopOptions()), driver.stop(ONE, stopOptions())]));
@@ -19,7 +19,7 @@ export function stopping(fixture: Fixture): void {
     expect(await harness.living(ONE)).toBe(0);
   });
 
-  it('has nothing to do for a replica that never was, or is gone already', async () => {
+  it('has nothing to do for a replica that never was, or is gone already [F58]', async () => {
     const { driver, harness, exits } = fixture;
     await harness.during(driver.stop(identityOf('never-1'), stopOptions()));
     await driver.launch(await harness.spec('exit-3'), ONE);
