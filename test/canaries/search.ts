@@ -18,7 +18,10 @@ type RunSeed = (seed: number) => Promise<{ readonly id: string; readonly message
 const tell = (report: SearchReport): void => void process.stdout.write(`${JSON.stringify(report)}\n`);
 
 async function worldOf(world: World): Promise<RunSeed> {
-  if (world === 'shell') throw new Error('not yet');
+  if (world === 'shell') {
+    const { runShellSeed } = await import('../simulation/shell/run-shell-seed.ts');
+    return async (seed) => (await runShellSeed(seed)).failure;
+  }
   const { generate } = await import('../simulation/generate.ts');
   const { runScenario } = await import('../simulation/run-scenario.ts');
   return (seed) => Promise.resolve(runScenario(generate(seed)).failure?.violation ?? null);
