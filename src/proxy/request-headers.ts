@@ -71,7 +71,7 @@ export function requestHeaders(from: ForwardedHeaders): string[] {
   const raw = from.rawHeaders;
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
-    if (DROPPED.has(name) || named?.has(name) === true || name in own || !isForwardable(name)) continue;
+    if (DROPPED.has(name) || named?.has(name) === true || Object.hasOwn(own, name) || !isForwardable(name)) continue;
     headers.push(name, raw[index + 1] as string);
   }
   return headers;

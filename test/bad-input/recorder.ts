@@ -14,6 +14,7 @@ export function digestOf(body: Buffer): string {
   return createHash('sha256').update(body).digest('hex').slice(0, 16);
 }
 
+/** The answer of an engine that works. */
 function echo({ raw, socket }: Recorded): void {
   const read = readStrictly(raw);
   const body = read === 'incomplete' || 'fault' in read ? Buffer.from('?') : read.body;
@@ -22,8 +23,6 @@ function echo({ raw, socket }: Recorded): void {
     `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${answer.length}\r\n\r\n${answer}`,
   );
 }
-
-const END_OF_HEAD = Buffer.from('\r\n\r\n');
 
 export class Recorder implements AsyncDisposable {
   /** Everything since the last `take`, one entry per request; bytes that are no request are an entry too. */
@@ -50,14 +49,15 @@ export class Recorder implements AsyncDisposable {
     return taken;
   }
 
-  /** The first since then with this body. */
-  find(body: Buffer): Buffer {
-    const found = this.#requests.find(({ raw }) =>
-      raw.subarray(-body.length - 4).equals(Buffer.concat([END_OF_HEAD, body])),
-    );
-    if (found === undefined) throw new Error(`no request has the body ${body.toString().slice(0, 200)}`);
+  /** The request with this id; those of one client may share it. */
+  find(id: string): Buffer {
+    const field = `\r\nx-request-id: ${id}\r\n`;
+    const found = this.#requests.find(({ raw }) => raw.includes(field));
+    if (found === undefined) throw new Error(`no request has the id ${id}`);
     return found.raw;
   }
+
+  readonly echo: Script = echo;
 
   /** Answers as an engine does, again. */
   behave(): void {

@@ -175,7 +175,8 @@ function expectAnswer(row: Case, answer: Answer, how: string, model: Model, benc
   } else {
     const body = named(row.body, model);
     expect([answer.status, answer.body.toString()], told).toEqual([200, expect.stringContaining(digestOf(body))]);
-    const raw = bench.recorder.find(body);
-    row.check(readUnambiguous(raw), answer);
+    const forwarded = readUnambiguous(bench.recorder.find(fieldOf(answer, 'x-request-id') ?? ''));
+    expect(shown(forwarded.body), told).toBe(shown(body));
+    row.check(forwarded, answer);
   }
 }
