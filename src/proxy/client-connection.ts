@@ -3,8 +3,8 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { GatewayError } from '../errors.ts';
 import type { Clock } from '../platform/platform.ts';
-import type { Milliseconds } from '../units.ts';
-import { HEADERS_TIMEOUT, KEEP_ALIVE, LINGER_BYTES, LINGER_TIME, MAX_PIPELINED } from './limits.ts';
+import type { Bytes, Milliseconds } from '../units.ts';
+import { CLIENT_STALL, HEADERS_TIMEOUT, KEEP_ALIVE, LINGER_BYTES, LINGER_TIME, MAX_PIPELINED } from './limits.ts';
 import { errorBody, errorHeaders, statusOf } from './reply.ts';
 
 /** Who has the connection now. */
@@ -29,6 +29,8 @@ export class ClientConnection {
   private occupant: Occupant | null = null;
   private waiting: Waiting[] = [];
   private idleSince: Milliseconds;
+  /** Bytes of its last answers that it had not taken at the last look. */
+  private unread: Bytes = 0;
   /** What is wrong with what follows the running request. */
   private broken: { readonly error: GatewayError; readonly told: () => void } | null = null;
   private lingering = false;
@@ -149,7 +151,14 @@ export class ClientConnection {
 
   /** Node's own limit starts anew with every byte: an empty line now and then would hold a connection for ever. */
   isOverdue(now: Milliseconds): boolean {
-    return this.idle && now - this.idleSince > KEEP_ALIVE + HEADERS_TIMEOUT;
+    if (!this.idle) return false;
+    // What is written and not read yet is owed to the client, however slowly it reads.
+    const { writableLength } = this.socket;
+    if (writableLength !== this.unread) {
+      this.unread = writableLength;
+      this.idleSince = now;
+    }
+    return now - this.idleSince > (writableLength > 0 ? CLIENT_STALL : KEEP_ALIVE + HEADERS_TIMEOUT);
   }
 
   private readonly gone = (): void => {

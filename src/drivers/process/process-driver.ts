@@ -173,8 +173,19 @@ export class ProcessDriver implements Driver {
   }
 
   async #awaitReport(held: Held): Promise<void> {
-    if (held.reported === null) this.#exited(held, unknownExit(held));
-    else await Promise.race([held.reported, this.#context.platform.clock.sleep(EXIT_REPORT_WAIT)]);
+    const { reported } = held;
+    if (reported === null) {
+      this.#exited(held, unknownExit(held));
+      return;
+    }
+    const { clock } = this.#context.platform;
+    await new Promise<void>((resolve) => {
+      const late = clock.after(EXIT_REPORT_WAIT, resolve);
+      void reported.then(() => {
+        late[Symbol.dispose]();
+        resolve();
+      });
+    });
   }
 
   #hold(held: Held): void {

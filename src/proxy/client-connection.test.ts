@@ -1,0 +1,51 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { VirtualClock } from '../../test/support/virtual-clock.ts';
+import { MINUTE, SECOND } from '../units.ts';
+import { ClientConnection } from './client-connection.ts';
+
+/** A line to a client that takes what it is sent when the test says so. */
+class SlowLine extends Duplex {
+  take: () => void = () => undefined;
+
+  override _read(): void {}
+
+  override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
+    this.take = done;
+  }
+}
+
+function connected(): { line: SlowLine; connection: ClientConnection } {
+  const line = new SlowLine();
+  return { line, connection: new ClientConnection(line as unknown as Socket, new VirtualClock()) };
+}
+
+describe('a connection whose last answer is written', () => {
+  it('is overdue when it has been idle for longer than connections are kept', () => {
+    const { connection } = connected();
+    expect(connection.isOverdue(70 * SECOND)).toBe(false);
+    expect(connection.isOverdue(80 * SECOND)).toBe(true);
+  });
+
+  it('is not while its client still reads that answer, and is when the client has not taken a byte for ten minutes', () => {
+    const { line, connection } = connected();
+    line.write('the end of an answer, ');
+    line.write('and a little more');
+    for (let now = 0; now <= 5 * MINUTE; now += SECOND) expect(connection.isOverdue(now)).toBe(false);
+    line.take();
+    expect(connection.isOverdue(5 * MINUTE)).toBe(false);
+    for (let now = 5 * MINUTE; now <= 15 * MINUTE; now += SECOND) expect(connection.isOverdue(now)).toBe(false);
+    expect(connection.isOverdue(15 * MINUTE + SECOND)).toBe(true);
+  });
+
+  it('is idle from when the client has taken the last of it', () => {
+    const { line, connection } = connected();
+    line.write('the end of an answer');
+    expect(connection.isOverdue(5 * MINUTE)).toBe(false);
+    line.take();
+    expect(connection.isOverdue(6 * MINUTE)).toBe(false);
+    expect(connection.isOverdue(6 * MINUTE + 70 * SECOND)).toBe(false);
+    expect(connection.isOverdue(6 * MINUTE + 80 * SECOND)).toBe(true);
+  });
+});

@@ -1,0 +1,175 @@
+/** What must hold of every request, seen from outside: from its client, from the engines, and from the gateway's own account. */
+import type { RequestRecord } from '../../../src/telemetry/telemetry.ts';
+import { bodyOf, DONE, eventsOf } from './answers.ts';
+import type { Exchange } from './client.ts';
+import type { Reception } from './engine-line.ts';
+
+export class ShellFailure extends Error {
+  readonly id: string;
+
+  constructor(id: string, message: string) {
+    super(message);
+    this.name = 'ShellFailure';
+    this.id = id;
+  }
+}
+
+export function check(id: string, holds: boolean, message: () => string): void {
+  if (!holds) throw new ShellFailure(id, message());
+}
+
+/** What is known of one nonce. */
+export interface Story {
+  readonly exchange: Exchange;
+  readonly receptions: Reception[];
+  readonly records: RequestRecord[];
+  /** The gateway was told to end, or did, before its client heard the end. */
+  disturbed: boolean;
+}
+
+const HEARTBEATS = /^(?:: waiting\n\n)*/;
+const NONCES = /\bs\d+c\d+r\d+\./g;
+
+/** An engine begins with a request. `leaving`: the gateway does not count on the engine before any more. */
+export function checkReception(
+  story: Story,
+  now: Reception,
+  maxConcurrent: number,
+  leaving: (before: Reception) => boolean,
+): void {
+  const { nonce, engine } = now;
+  check('wrong_engine', now.model === engine.served, () => `${nonce} for ${now.model} reached ${engine.served}`);
+  check(
+    'wrong_key',
+    now.authorization === `Bearer ${engine.key}`,
+    () => `${nonce} came with the key of another engine`,
+  );
+  const open = [...engine.lines].filter((line) => line.isWorking).length;
+  check(
+    'slots',
+    open <= maxConcurrent,
+    () => `${engine.served} works on ${open} requests, ${maxConcurrent} are allowed`,
+  );
+  const before = story.receptions.at(-1);
+  if (before === undefined) return;
+  check('two_attempts', !before.line.isWorkingOn(before), () => `${nonce} is at two engines at a time`);
+  const heard = story.exchange.bytes.toString().replace(/^HTTP[^]*?\r\n\r\n/, '');
+  const relayed = story.exchange.answer !== null && /data:|\{/.test(heard);
+  check('retry_after_byte', !relayed, () => `${nonce} was asked again after its client had read ${heard.slice(0, 80)}`);
+  check('attempts', story.receptions.length < 4, () => `${nonce} was asked ${story.receptions.length + 1} times`);
+  const allowed = before.manner.fault === 'going_down' || !before.engine.alive || before.reused || leaving(before);
+  check('retry', allowed, () => `${nonce} was asked again though an engine that goes on had it`);
+}
+
+/** A client has its answer, or knows that none will come. */
+export function checkExchange(story: Story): void {
+  const { exchange } = story;
+  const { answer, order } = exchange;
+  const name = order.nonce;
+  if (answer === null) {
+    // A plain answer that breaks off is cut, and what was not sent yet goes with it.
+    const cut = !order.stream && story.receptions.at(-1)?.complete === false;
+    const excused = exchange.left || story.disturbed || cut || order.pauseMs > 50_000;
+    check('no_answer', excused, () => `${name} was never answered`);
+    check(
+      'half_head',
+      exchange.left || story.disturbed || exchange.bytes.length === 0,
+      () => `${name} got half a head`,
+    );
+    return;
+  }
+  check('malformed', answer.malformed === null, () => `${name}: ${answer.malformed}`);
+  check('after_end', answer.rest === 0, () => `${name}: ${answer.rest} bytes behind the answer`);
+  const strangers = (answer.body.match(NONCES) ?? []).filter((nonce) => nonce !== name);
+  check('cross_talk', strangers.length === 0, () => `${name} reads of ${strangers[0]}`);
+  if (answer.status === 200) checkGood(story);
+  else checkError(story);
+}
+
+function checkGood(story: Story): void {
+  const { answer, order, left } = story.exchange;
+  const reception = story.receptions.at(-1);
+  if (answer === null) return;
+  const body = order.stream ? answer.body.replace(HEARTBEATS, '') : answer.body;
+  const whole = reception === undefined ? '' : expectedOf(story, reception);
+  const error = order.stream ? errorEventOf(body) : '';
+  const relayed = body.slice(0, body.length - error.length).replace(/\n\n$/, '');
+  // Of an event that was cut off a part may have gone out, or a comment may be under way.
+  const isPrefix = whole.startsWith(relayed) || (left && ': waiting\n\n'.startsWith(relayed));
+  check('prefix', isPrefix, () => `${order.nonce} read what its engine did not write: ${relayed.slice(-200)}`);
+  if (answer.complete) {
+    check('truncated_whole', body === whole, () => `${order.nonce}: an answer that is not whole looks so`);
+    const sound = reception?.complete === true;
+    check('complete_early', sound, () => `${order.nonce} ended before its engine had written all`);
+  } else if (!left && !story.disturbed && order.stream) {
+    check('error_event', error !== '', () => `${order.nonce} broke off without an error event`);
+  }
+}
+
+function expectedOf({ exchange }: Story, { asked, manner }: Reception): string {
+  const { model } = exchange.order;
+  return asked.stream ? eventsOf(asked, manner, model).join('') : bodyOf(asked, manner, model);
+}
+
+/** The error event that ends a stream, with its text; '' = there is none. */
+function errorEventOf(body: string): string {
+  const at = body.indexOf('data: {"error":');
+  return at === -1 ? '' : body.slice(at);
+}
+
+function checkError(story: Story): void {
+  const { answer, order, left } = story.exchange;
+  if (answer === null) return;
+  const { status, fields, body, complete } = answer;
+  check('status', status >= 400 && status <= 599, () => `${order.nonce} got status ${status}`);
+  if (status === 429 || status === 503) {
+    const after = Number(fields.get('retry-after'));
+    check('retry_after', after >= 1 && after <= 60, () => `${order.nonce}: retry-after ${fields.get('retry-after')}`);
+  }
+  if (!complete) {
+    check('error_cut', left || story.disturbed, () => `${order.nonce}: half an error answer`);
+    return;
+  }
+  const code = codeOf(body);
+  check('error_body', code !== undefined, () => `${order.nonce}: an error without its shape: ${body.slice(0, 100)}`);
+  const unsound = ['upstream_lost', 'upstream_protocol_error', 'internal_error', 'pool_exhausted'];
+  if (code === null || code === undefined || !unsound.includes(code)) return;
+  const sound = story.receptions.some(({ complete: whole, manner }) => whole && manner.fault === 'none');
+  check('unjustified', !sound, () => `${order.nonce} was told ${code} though its engine answered well`);
+}
+
+/** Null: the engine's own error. Undefined: no error in the shape of the API. */
+export function codeOf(body: string): string | null | undefined {
+  try {
+    const { error } = JSON.parse(body) as { error?: { message?: unknown; code?: unknown } };
+    if (typeof error?.message !== 'string') return undefined;
+    return typeof error.code === 'string' ? error.code : null;
+  } catch {
+    return undefined;
+  }
+}
+
+/** When all is over: the gateway's account of a request against what its client saw. */
+export function checkAccount(story: Story): void {
+  const { exchange, records } = story;
+  const { nonce } = exchange.order;
+  check('two_lines', records.length <= 1, () => `${nonce} has ${records.length} access lines`);
+  const { answer } = exchange;
+  const [record] = records;
+  if (answer === null || story.disturbed) return;
+  check('no_line', record !== undefined, () => `${nonce} has no access line`);
+  if (record === undefined) return;
+  check(
+    'line_status',
+    record.status === answer.status,
+    () => `${nonce}: ${record.status} noted, ${answer.status} sent`,
+  );
+  if (exchange.left) return;
+  const went = answer.complete && answer.status < 400;
+  check(
+    'outcome',
+    (record.outcome === 'completed') === went || (answer.status >= 400 && answer.status < 500),
+    () => `${nonce} ended as ${record.outcome}; complete: ${answer.complete}, status ${answer.status}`,
+  );
+  if (went && exchange.order.stream) check('done', answer.body.endsWith(DONE), () => `${nonce} has no [DONE]`);
+}
