@@ -12,6 +12,7 @@ import {
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Files } from './platform.ts';
+import { announce, isAnnounced } from './presence.ts';
 
 const COPY_BLOCK = 256 * 1024;
 const DEFAULT_FILE_MODE = 0o600;
@@ -39,6 +40,9 @@ async function existing(path: string, error: unknown): Promise<void> {
 }
 
 export const systemFiles: Files = {
+  announce,
+  isAnnounced,
+
   async readText(path) {
     try {
       return await fs.readFile(path, 'utf8');

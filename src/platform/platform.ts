@@ -52,6 +52,13 @@ export interface Files {
   /** Copies to `to`, then truncates in place, so that an O_APPEND writer goes on at the start. */
   copyTruncate(path: string, to: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /**
+   * Shows at this path, where nothing may be, that this process lives: to processes of other containers too, and never
+   * longer than it does. Null where the file system cannot.
+   */
+  announce(path: string): Promise<AsyncDisposable | null>;
+  /** True while the process that announced itself at this path lives. */
+  isAnnounced(path: string): Promise<boolean>;
 }
 
 export interface ChildExit {

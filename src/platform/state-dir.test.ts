@@ -112,10 +112,27 @@ describe('the lock', () => {
       const platform = living(10, 11);
       await platform.files.writeAtomic(`${FOLDER}/gateway.lock`, text);
       const state = await openStateDir(platform, FOLDER, 10);
-      expect(JSON.parse((await lockOf(platform)) ?? '')).toEqual({ pid: 10, startTime: 100 });
+      expect(JSON.parse((await lockOf(platform)) ?? '')).toMatchObject({ pid: 10, startTime: 100 });
       await state.release();
       expect(await lockOf(platform)).toBeUndefined();
     }
+  });
+
+  it('of a gateway in another container is seen, although its pid is ours or nobody s here [F74]', async () => {
+    for (const pid of [10, 77]) {
+      const platform = living(10);
+      const first = await openStateDir(platform, FOLDER, pid);
+      await expect(openStateDir(platform, FOLDER, 10)).rejects.toThrow(`held by another gateway (pid ${pid})`);
+      await first.release();
+      await (await openStateDir(platform, FOLDER, 10)).release();
+      expect(await platform.files.list(FOLDER)).toEqual(['gateway.id']);
+    }
+  });
+
+  it('that names no sign of life, as older ones, is judged by its pid', async () => {
+    const platform = living(10, 11);
+    await platform.files.writeAtomic(`${FOLDER}/gateway.lock`, '{"pid":11,"startTime":110,"alive":"../../etc/passwd"}');
+    await expect(openStateDir(platform, FOLDER, 10)).rejects.toThrow('held by another gateway (pid 11)');
   });
 
   it('of a gateway that lives is left alone', async () => {

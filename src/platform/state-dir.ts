@@ -25,17 +25,28 @@ export interface StateDir {
 
 /** Each attempt that fails means that another gateway came first, which the next one sees. */
 const LOCK_ATTEMPTS = 8;
+const ALIVE_NAME = /^gateway-[0-9a-f]{8}\.alive$/;
 
 interface Lock {
   readonly pid: number;
   readonly startTime: number;
+  /** Name of the file in the folder at which the holder shows that it lives; a pid means nothing in another container. */
+  readonly alive: string | null;
 }
 
 export async function openStateDir(platform: Platform, folder: string, pid: number): Promise<StateDir> {
   const { files } = platform;
   await files.makeFolder(folder, 0o700);
   const lockPath = join(folder, 'gateway.lock');
-  await takeLock(platform, folder, lockPath, pid);
+  const presence = await announced(platform, folder);
+  const facts = await platform.subprocess.inspect(pid);
+  const lock: Lock = { pid, startTime: facts?.startTime ?? 0, alive: presence?.name ?? null };
+  try {
+    await takeLock(platform, folder, lockPath, lock);
+  } catch (error) {
+    await presence?.end();
+    throw error;
+  }
   const idPath = join(folder, 'gateway.id');
   const known = (await files.readText(idPath))?.trim();
   const gatewayId = known !== undefined && /^[0-9a-f]{12}$/.test(known) ? known : platform.random.hex(12);
@@ -50,27 +61,51 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
     release: async () => {
       await pins.written;
       const held = parseLock(await files.readText(lockPath));
-      if (held?.pid === pid) await files.remove(lockPath);
+      if (held?.pid === pid && held.alive === lock.alive) await files.remove(lockPath);
+      await presence?.end();
+    },
+  };
+}
+
+interface Presence {
+  readonly name: string;
+  end(): Promise<void>;
+}
+
+async function announced({ files, random }: Platform, folder: string): Promise<Presence | null> {
+  const name = `gateway-${random.hex(8)}.alive`;
+  const sign = await files.announce(join(folder, name));
+  if (sign === null) return null;
+  return {
+    name,
+    async end() {
+      await sign[Symbol.asyncDispose]();
+      await files.remove(join(folder, name));
     },
   };
 }
 
 /** A lock of a process that is gone (or whose pid is another process by now) is taken over. */
-async function takeLock(platform: Platform, folder: string, path: string, pid: number): Promise<void> {
-  const { files, subprocess } = platform;
-  const own = await subprocess.inspect(pid);
-  const lock: Lock = { pid, startTime: own?.startTime ?? 0 };
+async function takeLock(platform: Platform, folder: string, path: string, lock: Lock): Promise<void> {
+  const { files } = platform;
   for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt += 1) {
     const text = await files.readText(path);
     const held = parseLock(text);
-    if (held && held.pid !== pid) {
-      const facts = await subprocess.inspect(held.pid);
-      if (facts && facts.startTime === held.startTime && facts.state !== 'Z') throw new StateDirHeld(folder, held.pid);
-    }
+    if (held && (await lives(platform, folder, held, lock))) throw new StateDirHeld(folder, held.pid);
     if (text !== undefined) await putAside(files, path, text);
-    if (await files.createExclusive(path, `${JSON.stringify(lock)}\n`)) return;
+    if (await files.createExclusive(path, `${JSON.stringify(lock)}\n`)) {
+      if (held?.alive) await files.remove(join(folder, held.alive));
+      return;
+    }
   }
   throw new Error(`the lock ${path} cannot be taken: others take it again and again`);
+}
+
+async function lives({ files, subprocess }: Platform, folder: string, held: Lock, own: Lock): Promise<boolean> {
+  if (held.alive !== null) return files.isAnnounced(join(folder, held.alive));
+  if (held.pid === own.pid) return false;
+  const facts = await subprocess.inspect(held.pid);
+  return facts !== undefined && facts.startTime === held.startTime && facts.state !== 'Z';
 }
 
 /** Others may take over the same stale lock: whoever moved a new one away by mistake puts it back. */
@@ -87,12 +122,14 @@ async function putAside(files: Files, path: string, stale: string): Promise<void
   await files.remove(aside);
 }
 
+/** Also what a version without `alive` wrote. A name that leads out of the folder is none of ours. */
 function parseLock(text: string | undefined): Lock | undefined {
   const value = parse(text);
   if (typeof value !== 'object' || value === null || !('pid' in value) || !('startTime' in value)) return undefined;
-  return typeof value.pid === 'number' && typeof value.startTime === 'number'
-    ? { pid: value.pid, startTime: value.startTime }
-    : undefined;
+  const { pid, startTime } = value;
+  if (typeof pid !== 'number' || typeof startTime !== 'number') return undefined;
+  const alive = 'alive' in value && typeof value.alive === 'string' ? value.alive : null;
+  return { pid, startTime, alive: alive !== null && ALIVE_NAME.test(alive) ? alive : null };
 }
 
 function parsePins(text: string | undefined): readonly string[] {

@@ -15,6 +15,7 @@ export class MemoryFiles implements Files {
   readonly #files = new Map<string, MemoryFile>();
   readonly #folders = new Set<string>();
   readonly #descriptors = new Map<number, string>();
+  readonly #announced = new Set<string>();
   #nextDescriptor = 100;
   /** Set to make every write fail with this code, e.g. `ENOSPC`. */
   failWrites: string | null = null;
@@ -52,6 +53,15 @@ export class MemoryFiles implements Files {
   async makeFolder(path: string): Promise<void> {
     this.#checkWrite(path);
     this.#folders.add(path);
+  }
+
+  async announce(path: string): Promise<AsyncDisposable> {
+    this.#announced.add(path);
+    return { [Symbol.asyncDispose]: async () => void this.#announced.delete(path) };
+  }
+
+  async isAnnounced(path: string): Promise<boolean> {
+    return this.#announced.has(path);
   }
 
   async list(path: string): Promise<readonly string[]> {
