@@ -2,7 +2,7 @@
 import { Registry, collectDefaultMetrics } from 'prom-client';
 import { Counter, Histogram, gauge } from './series.ts';
 import { ERRORS } from '../errors.ts';
-import { SECOND } from '../units.ts';
+import { SECOND, TIMER_MAX } from '../units.ts';
 import type { FleetSnapshot } from '../core/snapshot.ts';
 import type { ReplicaPhase } from '../core/state.ts';
 import type { Clock } from '../platform/platform.ts';
@@ -12,7 +12,7 @@ import type { ProxyStats, RequestRecord, Telemetry } from './telemetry.ts';
 export const METRIC_PREFIX = 'vllm_gateway_';
 export const UNKNOWN_MODEL = 'unknown';
 
-const LAG_SAMPLE_EVERY: Milliseconds = 100;
+const LAG_SAMPLE_EVERY: Milliseconds = SECOND / 2;
 /** Route names are a fixed set of the data plane; a bug there must not become unbounded label values. */
 const MAX_ROUTES = 100;
 
@@ -50,7 +50,7 @@ export interface Metrics extends Omit<Telemetry, 'log'>, Disposable {
 
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
-  if (options.processMetrics) collectDefaultMetrics({ register: registry });
+  if (options.processMetrics) collectProcessMetrics(registry);
   const series = createSeries(registry);
   const scrape = createScrape(registry);
   const lag = sampleLag(options.clock, series.eventLoopLag);
@@ -75,6 +75,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     [Symbol.dispose]: () => lag[Symbol.dispose](),
   };
+}
+
+/**
+ * The library would wake the process a hundred times a second for percentiles of the event loop's delay, most of what a
+ * gateway at rest costs. `event_loop_lag_seconds` tells the same; the library's reading at each scrape stays.
+ */
+function collectProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: TIMER_MAX });
+  for (const kind of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99']) {
+    registry.removeSingleMetric(`nodejs_eventloop_lag_${kind}_seconds`);
+  }
 }
 
 interface Series {
