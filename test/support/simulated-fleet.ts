@@ -36,7 +36,7 @@ export function simulatedYaml(models: readonly SimulatedModel[], more = ''): str
 }
 
 /** Test files run side by side, each in a process of its own: their engines must not meet on one port. */
-function ownPorts(): string {
+export function ownPorts(): string {
   const first = FIRST_PORT + (process.pid % PORT_RANGES) * PORTS_EACH;
   return `${first}-${first + PORTS_EACH - 1}`;
 }

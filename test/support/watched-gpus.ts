@@ -54,6 +54,8 @@ export interface WatchedGpus extends Disposable {
   tenant(index: number, mib: number): void;
   /** How the pretended `nvidia-smi` misbehaves from now on; null = not at all. */
   misbehave(fault: string | null): void;
+  /** Edits the machine: its devices, and what engines hold of them. */
+  change(edit: (vram: FakeVram) => void): void;
 }
 
 export function watchedGpus(name: string, gib: readonly number[]): WatchedGpus {
@@ -89,6 +91,7 @@ export function watchedGpus(name: string, gib: readonly number[]): WatchedGpus {
         else vram.smi_fault = fault;
       });
     },
+    change: (edit) => updateVram(file, edit),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

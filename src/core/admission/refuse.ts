@@ -1,5 +1,5 @@
 /** The end of a ticket that gets no lease. */
-import { gatewayError, type GatewayError } from '../../errors.ts';
+import { gatewayError, type GatewayError, type StartFailureCause } from '../../errors.ts';
 import { syncQueueDeadline } from '../lifecycle/clocks.ts';
 import { noticeIdle } from '../lifecycle/idle.ts';
 import { readyReplica, type Run } from '../run.ts';
@@ -39,6 +39,11 @@ export function unstartableError(model: Model): GatewayError | undefined {
   });
 }
 
+/** What its configuration makes impossible stays so until somebody changes it, however long a client waits. */
+function causeOf(cause: StartFailureCause = 'crashed'): Pick<GatewayError, 'cause' | 'shouldRetry'> {
+  return cause === 'bad_arguments' || cause === 'unsupported' ? { cause, shouldRetry: false } : { cause };
+}
+
 export function startFailedError(run: Run, model: Model): GatewayError {
   const failure = model.lastFailure;
   const rest = model.backoff.until === null ? 0 : model.backoff.until - run.now;
@@ -46,7 +51,7 @@ export function startFailedError(run: Run, model: Model): GatewayError {
     'model_start_failed',
     `Model '${model.name}' could not be started: ${failure?.message ?? 'unknown reason'}`,
     {
-      cause: failure?.cause ?? 'crashed',
+      ...causeOf(failure?.cause),
       retryAfterMs: clampRetryAfter(rest),
     },
   );
@@ -60,7 +65,7 @@ export function backingOffError(run: Run, model: Model): GatewayError {
     'model_backing_off',
     `Model '${model.name}' failed to start before: ${failure?.message ?? 'its engine died'} ${again}`,
     {
-      cause: failure?.cause ?? 'crashed',
+      ...causeOf(failure?.cause),
       retryAfterMs: clampRetryAfter(rest),
     },
   );
