@@ -7,12 +7,12 @@ import { ClientConnection } from './client-connection.ts';
 
 /** A line to a client that takes what it is sent when the test says so. */
 class SlowLine extends Duplex {
-  take: () => void = () => undefined;
+  taken: () => void = () => undefined;
 
   override _read(): void {}
 
   override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
-    this.take = done;
+    this.taken = done;
   }
 }
 
@@ -33,7 +33,7 @@ describe('a connection whose last answer is written', () => {
     line.write('the end of an answer, ');
     line.write('and a little more');
     for (let now = 0; now <= 5 * MINUTE; now += SECOND) expect(connection.isOverdue(now)).toBe(false);
-    line.take();
+    line.taken();
     expect(connection.isOverdue(5 * MINUTE)).toBe(false);
     for (let now = 5 * MINUTE; now <= 15 * MINUTE; now += SECOND) expect(connection.isOverdue(now)).toBe(false);
     expect(connection.isOverdue(15 * MINUTE + SECOND)).toBe(true);
@@ -43,7 +43,7 @@ describe('a connection whose last answer is written', () => {
     const { line, connection } = connected();
     line.write('the end of an answer');
     expect(connection.isOverdue(5 * MINUTE)).toBe(false);
-    line.take();
+    line.taken();
     expect(connection.isOverdue(6 * MINUTE)).toBe(false);
     expect(connection.isOverdue(6 * MINUTE + 70 * SECOND)).toBe(false);
     expect(connection.isOverdue(6 * MINUTE + 80 * SECOND)).toBe(true);

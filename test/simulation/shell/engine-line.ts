@@ -24,6 +24,7 @@ export interface Reception {
   over: boolean;
 }
 
+const EXTRA = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}';
 const HEAD_END = '\r\n\r\n';
 
 export class EngineLine implements Party {
@@ -184,9 +185,13 @@ export class EngineLine implements Party {
         if (left > 0) this.send(reception, piece.slice(0, left));
         return this.strike(reception);
       }
-      this.send(reception, piece);
+      const last = index === pieces.length - 1;
+      // In the same piece as the end: what comes later nobody can tell from the answer to the next request.
+      const extra = last && manner.fault === 'extra_bytes' && framing !== 'until_closed';
+      if (last) reception.complete = true;
+      if (extra) this.far.send(`${piece}${EXTRA}`, true);
+      else this.send(reception, piece);
       this.engine.generated += 1;
-      if (index === pieces.length - 1) reception.complete = true;
       // The last bytes of chunks come with what they end.
       const gap = piece === '0\r\n\r\n' || pieces[index + 1] === '0\r\n\r\n' ? 0 : manner.gapMs;
       this.after(reception, gap, () => next(index + 1));
@@ -210,8 +215,6 @@ export class EngineLine implements Party {
 
   private finish(reception: Reception, framing: Manner['framing']): void {
     const { manner } = reception;
-    if (manner.fault === 'extra_bytes' && framing !== 'until_closed')
-      this.far.send('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}');
     this.over();
     if (framing === 'until_closed' || manner.closes !== 'no') this.close();
     else if (this.text.length > 0) this.received(Buffer.alloc(0));

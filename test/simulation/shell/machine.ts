@@ -38,6 +38,7 @@ export class Life {
   readonly clock: ProcessClock;
   readonly platform: Platform;
   readonly #options: LifeOptions;
+  readonly #held: AsyncDisposable[] = [];
 
   constructor(options: LifeOptions) {
     this.#options = options;
@@ -46,7 +47,7 @@ export class Life {
     this.platform = {
       clock: this.clock,
       random: { next: () => random.next(), hex: (length) => hexOf(random, length) },
-      files: this.#slow(machine.files, FILE_METHODS),
+      files: this.#slow<Files>(machine.files),
       subprocess: this.#subprocess(machine.subprocess),
       http: { get: (url, how) => this.#answered(() => get(url, how)), close: async () => undefined },
       env,
@@ -62,12 +63,18 @@ export class Life {
 
   die(): void {
     this.clock.dead = true;
+    // What a process holds of its system ends with it.
+    for (const held of this.#held) void held[Symbol.asyncDispose]();
   }
 
   #subprocess(real: ScriptedSubprocess): Subprocess {
-    const slow = this.#slow<Subprocess>(real, ['run', 'inspect', 'findByEnvironment', 'group', 'portIsFree']);
+    const slow = this.#slow<Subprocess>(real);
     return {
-      ...slow,
+      run: (argv, options) => slow.run(argv, options),
+      inspect: (pid) => slow.inspect(pid),
+      findByEnvironment: (name, value) => slow.findByEnvironment(name, value),
+      group: (pgid) => slow.group(pgid),
+      portIsFree: (host, port) => slow.portIsFree(host, port),
       signal: (pid, name) => this.alive && real.signal(pid, name),
       spawn: (argv, options) =>
         this.#answered(async () => {
@@ -77,13 +84,15 @@ export class Life {
     };
   }
 
-  #slow<T extends object>(real: T, names: readonly (keyof T)[]): T {
-    const slow: Partial<Record<keyof T, unknown>> = {};
-    for (const name of names) {
-      const method = real[name] as (...given: unknown[]) => Promise<unknown>;
-      slow[name] = (...given: unknown[]) => this.#answered(() => method.apply(real, given));
-    }
-    return slow as T;
+  /** Every method of it; those of the interface all answer later. */
+  #slow<T extends object>(real: T): T {
+    return new Proxy(real, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name);
+        if (typeof member !== 'function') return member;
+        return (...given: unknown[]) => this.#answered(async () => (await member.apply(target, given)) as unknown);
+      },
+    });
   }
 
   /** It happens a moment after it was asked for, and is told a moment after it happened; to the dead neither. */
@@ -92,6 +101,7 @@ export class Life {
     let outcome: { readonly value: T } | { readonly error: unknown };
     try {
       outcome = { value: await act() };
+      if (isHeld(outcome.value)) this.#held.push(outcome.value);
     } catch (error) {
       outcome = { error };
     }
@@ -103,7 +113,7 @@ export class Life {
   #moment(): Promise<void> {
     const { latencyMs, random } = this.#options;
     if (!this.alive) return new Promise(() => undefined);
-    if (latencyMs === 0) return Promise.resolve();
+    if (latencyMs === 0 || random.chance(0.5)) return Promise.resolve();
     return new Promise((resolve) => {
       this.#options.machine.time.after(random.next() * latencyMs, () => {
         if (this.alive) resolve();
@@ -112,10 +122,9 @@ export class Life {
   }
 }
 
-const FILE_METHODS: readonly (keyof Files)[] = [
-  ...(['readText', 'readBytes', 'writeAtomic', 'createExclusive', 'remove', 'makeFolder', 'list', 'stat'] as const),
-  ...(['openAppend', 'closeDescriptor', 'copyTruncate', 'rename'] as const),
-];
+function isHeld(value: unknown): value is AsyncDisposable {
+  return typeof value === 'object' && value !== null && Symbol.asyncDispose in value;
+}
 
 function hexOf(random: Random, length: number): string {
   let digits = '';

@@ -24,7 +24,7 @@ const FAULTS_FOR: Milliseconds = 3 * MINUTE;
 /** After the faults: back-off, a slow start, turns. */
 const RIGHT_WITHIN: Milliseconds = 30 * MINUTE;
 /** What idle connections and silent clients may still hold, they hold no longer than this. */
-const REST_WITHIN: Milliseconds = 5 * MINUTE;
+const REST_WITHIN: Milliseconds = 2.5 * MINUTE;
 const MAX_EVENTS = 400_000;
 
 export async function runShellSeed(seed: number, trace?: (line: string) => void): Promise<ShellOutcome> {

@@ -17,8 +17,9 @@ export class Time {
     this.#order = order;
   }
 
+  /** In whole milliseconds, never before its time. */
   after(delay: Milliseconds, act: () => void): void {
-    this.#agenda.add(this.now + Math.max(0, delay), this.#order.next(), act);
+    this.#agenda.add(Math.ceil(this.now + Math.max(0, delay)), this.#order.next(), act);
   }
 
   nextAt(): Milliseconds | undefined {
@@ -29,10 +30,10 @@ export class Time {
   async next(): Promise<boolean> {
     const at = this.#agenda.nextAt();
     if (at === undefined) return false;
-    const entry = this.#agenda.take();
+    const act = this.#agenda.take();
     this.now = Math.max(this.now, at);
     this.events += 1;
-    entry?.act();
+    act?.();
     await settled();
     return true;
   }

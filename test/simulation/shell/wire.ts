@@ -48,9 +48,9 @@ class Lane {
     this.arrived = arrived;
   }
 
-  send(bytes: Buffer | null): void {
-    if (bytes === null) {
-      this.add(null);
+  send(bytes: Buffer | null, whole = false): void {
+    if (bytes === null || whole) {
+      this.add(bytes);
       return;
     }
     // What is long comes in larger ones: its many borders show nothing new.
@@ -78,7 +78,7 @@ class Lane {
 
   private add(bytes: Buffer | null): void {
     const { latencyMs } = this.rules;
-    const jitter = latencyMs === 0 ? 0 : this.random.next() * latencyMs;
+    const jitter = latencyMs === 0 ? 0 : this.random.int(0, latencyMs);
     this.lastAt = Math.max(this.lastAt, this.time.now + jitter);
     this.pieces.push({ bytes, at: this.lastAt });
     this.bytes += bytes?.length ?? 0;
@@ -170,11 +170,15 @@ export class WireSocket extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const { stuck } = this;
     this.stuck = null;
     this.finishing = null;
     this.incoming.clear();
-    if (this.options.alive()) this.outgoing.send(null);
+    if (!this.options.alive()) return;
+    this.outgoing.send(null);
     done(error);
+    // As a handle does that is closed with a write under way.
+    stuck?.done();
   }
 
   /** The system takes more when what is under way has arrived. */
@@ -238,10 +242,10 @@ export class FarEnd {
     return this.socket.destroyed;
   }
 
-  /** False when nobody will get it. */
-  send(bytes: Buffer | string): boolean {
+  /** False when nobody will get it. `whole`: it arrives in one piece. */
+  send(bytes: Buffer | string, whole = false): boolean {
     if (this.closed || this.sentEnd) return false;
-    this.outgoing.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+    this.outgoing.send(typeof bytes === 'string' ? Buffer.from(bytes) : bytes, whole);
     return true;
   }
 
