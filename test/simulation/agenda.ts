@@ -1,67 +1,100 @@
-/** What will happen, ordered by time; at equal times in an order that is drawn, so that every interleaving is explored. */
+/**
+ * What will happen, ordered by time; at equal times in an order that is drawn, so that every interleaving is explored. A
+ * binary heap over one number per entry: the time, then sixteen drawn bits; what is still equal comes as it was added.
+ */
+import type { Milliseconds } from '../../src/units.ts';
 
-interface Entry {
-  readonly at: number;
-  readonly priority: number;
-  readonly order: number;
-  readonly act: () => void;
-}
-
-const before = (one: Entry, other: Entry): boolean =>
-  one.at !== other.at
-    ? one.at < other.at
-    : one.priority !== other.priority
-      ? one.priority < other.priority
-      : one.order < other.order;
+/** Of the drawn order; times stay exact up to 2^37 ms. */
+const DRAWN = 0x1_0000;
 
 export class Agenda {
-  readonly #heap: Entry[] = [];
-  #order = 0;
+  #keys = new Float64Array(256);
+  #orders = new Uint32Array(256);
+  readonly #acts: (() => void)[] = [];
+  #count = 0;
 
   get size(): number {
-    return this.#heap.length;
+    return this.#acts.length;
   }
 
-  nextAt(): number | undefined {
-    return this.#heap[0]?.at;
+  /** Whole milliseconds; undefined when nothing is to come. */
+  nextAt(): Milliseconds | undefined {
+    return this.#acts.length === 0 ? undefined : Math.floor((this.#keys[0] ?? 0) / DRAWN);
   }
 
-  add(at: number, priority: number, act: () => void): void {
-    this.#order += 1;
-    const entry: Entry = { at, priority, order: this.#order, act };
-    const heap = this.#heap;
-    let index = heap.length;
-    heap.push(entry);
+  /** `at`: whole milliseconds; `drawn`: in [0, 1). */
+  add(at: Milliseconds, drawn: number, act: () => void): void {
+    const acts = this.#acts;
+    if (acts.length === this.#keys.length) this.#grow();
+    const key = at * DRAWN + Math.floor(drawn * DRAWN);
+    this.#count += 1;
+    acts.push(act);
+    this.#up(acts.length - 1, key, this.#count, act);
+  }
+
+  take(): (() => void) | undefined {
+    const acts = this.#acts;
+    const [first] = acts;
+    const last = acts.length - 1;
+    const act = acts.pop();
+    if (!first || !act || last === 0) return first;
+    this.#down(last, this.#keys[last] ?? 0, this.#orders[last] ?? 0, act);
+    return first;
+  }
+
+  #up(from: number, key: number, order: number, act: () => void): void {
+    const keys = this.#keys;
+    const orders = this.#orders;
+    const acts = this.#acts;
+    let index = from;
     while (index > 0) {
       const parent = (index - 1) >> 1;
-      const above = heap[parent];
-      if (!above || !before(entry, above)) break;
-      heap[index] = above;
+      const above = keys[parent] ?? 0;
+      // Of equal keys the parent was there first.
+      if (above <= key) break;
+      keys[index] = above;
+      orders[index] = orders[parent] ?? 0;
+      acts[index] = acts[parent] ?? act;
       index = parent;
     }
-    heap[index] = entry;
+    keys[index] = key;
+    orders[index] = order;
+    acts[index] = act;
   }
 
-  take(): Entry | undefined {
-    const heap = this.#heap;
-    const first = heap[0];
-    const last = heap.pop();
-    if (!first || !last || heap.length === 0) return first;
+  #down(length: number, key: number, order: number, act: () => void): void {
+    const keys = this.#keys;
+    const orders = this.#orders;
+    const acts = this.#acts;
     let index = 0;
     for (;;) {
       let child = 2 * index + 1;
-      let least = heap[child];
-      if (!least) break;
-      const right = heap[child + 1];
-      if (right && before(right, least)) {
-        child += 1;
-        least = right;
-      }
-      if (!before(least, last)) break;
-      heap[index] = least;
+      if (child >= length) break;
+      if (child + 1 < length && this.#isBefore(child + 1, child)) child += 1;
+      const below = keys[child] ?? 0;
+      if (below > key || (below === key && (orders[child] ?? 0) > order)) break;
+      keys[index] = below;
+      orders[index] = orders[child] ?? 0;
+      acts[index] = acts[child] ?? act;
       index = child;
     }
-    heap[index] = last;
-    return first;
+    keys[index] = key;
+    orders[index] = order;
+    acts[index] = act;
+  }
+
+  #isBefore(one: number, other: number): boolean {
+    const first = this.#keys[one] ?? 0;
+    const second = this.#keys[other] ?? 0;
+    return first < second || (first === second && (this.#orders[one] ?? 0) < (this.#orders[other] ?? 0));
+  }
+
+  #grow(): void {
+    const keys = new Float64Array(2 * this.#keys.length);
+    keys.set(this.#keys);
+    this.#keys = keys;
+    const orders = new Uint32Array(2 * this.#orders.length);
+    orders.set(this.#orders);
+    this.#orders = orders;
   }
 }

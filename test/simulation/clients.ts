@@ -26,7 +26,8 @@ interface Request {
   replica: string | null;
   /** Counts grants: what was meant for an earlier one is void. */
   turn: number;
-  sentByte: boolean;
+  /** When its first byte comes, if the engine goes on till then. */
+  firstByteAt: Milliseconds;
   readonly onEnd: (answer: Answer) => void;
 }
 
@@ -36,7 +37,8 @@ const EXIT_GRACE = 600;
 export type Ask = Pick<RequestIntent, 'model' | 'key' | 'workMs' | 'patience' | 'leavesAfter' | 'connectFailures'>;
 
 export class Clients {
-  readonly answers: { id: string; model: string; answer: Answer }[] = [];
+  /** Told of every answer. */
+  answered: (id: string, model: string, answer: Answer) => void = () => undefined;
   readonly #kernel: Kernel;
   readonly #engines: Engines;
   readonly #random: Random;
@@ -71,7 +73,7 @@ export class Clients {
       phase: 'waiting',
       replica: null,
       turn: 0,
-      sentByte: false,
+      firstByteAt: Infinity,
       onEnd,
     };
     this.#open.set(id, request);
@@ -127,7 +129,7 @@ export class Clients {
   #granted(request: Request, replica: string): void {
     request.phase = 'leased';
     request.replica = replica;
-    request.sentByte = false;
+    request.firstByteAt = Infinity;
     request.turn += 1;
     this.#later(request, this.#latency(), () => this.#connect(request));
   }
@@ -140,13 +142,15 @@ export class Clients {
       this.#kernel.step({ kind: 'retry.asked', id: request.id });
       return;
     }
-    engine.work.set(request.id, () => this.#later(request, this.#latency(), () => this.#lost(request)));
-    this.#later(request, request.workMs / 2, () => {
-      if (!engine.hung && engine.work.has(request.id)) request.sentByte = true;
+    engine.work.set(request.id, () => {
+      if (Math.min(engine.hungSince, this.#kernel.now) < request.firstByteAt) request.firstByteAt = Infinity;
+      this.#later(request, this.#latency(), () => this.#lost(request));
     });
+    request.firstByteAt = this.#kernel.now + Math.round(request.workMs / 2);
     this.#later(request, request.workMs, () => {
       // A hung engine keeps its work; a dead one has lost it.
-      if (!engine.hung && engine.work.has(request.id)) this.#release(request, 'completed', 'completed', null);
+      if (engine.hungSince === Infinity && engine.work.has(request.id))
+        this.#release(request, 'completed', 'completed', null);
     });
   }
 
@@ -159,7 +163,7 @@ export class Clients {
   #lost(request: Request): void {
     const gone = (): boolean => this.#kernel.state.replicas.get(request.replica ?? '')?.phase !== 'ready';
     const broken = (): void => this.#release(request, 'upstream_failed', 'broken', null);
-    if (request.sentByte) broken();
+    if (request.firstByteAt < Infinity) broken();
     // Its last words may have told us before its exit is seen.
     else if (gone() || this.#random.chance(0.1)) this.#giveBack(request);
     else this.#later(request, EXIT_GRACE, () => (gone() ? this.#giveBack(request) : broken()));
@@ -200,7 +204,7 @@ export class Clients {
     request.phase = 'over';
     this.#open.delete(request.id);
     const answer: Answer = { kind, error, tookMs: this.#kernel.now - request.arrivedAt };
-    this.answers.push({ id: request.id, model: request.model, answer });
+    this.answered(request.id, request.model, answer);
     request.onEnd(answer);
   }
 

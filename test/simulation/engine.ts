@@ -25,8 +25,8 @@ export interface Engine extends Owner {
   readonly milestones: boolean;
   phase: 'spawning' | 'loading' | 'ready' | 'exited' | 'gone';
   readonly launchedAt: Milliseconds;
-  /** Answers health and nothing else. */
-  hung: boolean;
+  /** From when on it answers health and nothing else. */
+  hungSince: Milliseconds;
   /** Health is refused. */
   sick: boolean;
   slowHealth: boolean;

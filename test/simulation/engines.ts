@@ -88,7 +88,7 @@ export class Engines {
       endpoint: { origin: `sim://${id}`, pathPrefix: '', pid: this.all.size + 1, container: null },
       hasCounters: model?.hasCounters ?? true,
       phase: 'spawning',
-      hung: false,
+      hungSince: Infinity,
       sick: false,
       slowHealth: false,
       life: this.#kernel.life,
@@ -375,7 +375,7 @@ export class Engines {
 
   #look(engine: Engine): void {
     const refused = engine.sick || engine.phase !== 'ready';
-    const moving = engine.work.size > 0 && !engine.hung;
+    const moving = engine.work.size > 0 && engine.hungSince === Infinity;
     const report = {
       health: refused ? 'refused' : engine.slowHealth ? 'slow' : 'ok',
       countersMoved: engine.hasCounters ? moving : null,

@@ -40,9 +40,10 @@ export class Fairness {
   left(entry: Entry): void {
     const lanes = this.#lanes.get(entry.model);
     const lane = lanes?.get(entry.key);
-    const place = lane?.waiting.indexOf(entry) ?? -1;
+    const place = lane?.waiting[0] === entry ? 0 : (lane?.waiting.indexOf(entry) ?? -1);
     if (!lanes || !lane || place < 0) return this.#kernel.fail('I-8', `${entry.id} leaves a line in which it is not`);
-    lane.waiting.splice(place, 1);
+    if (place === 0) lane.waiting.shift();
+    else lane.waiting.splice(place, 1);
     if (lane.waiting.length > 0) return;
     lanes.delete(entry.key);
     for (const other of lanes.values()) other.overtakenBy.delete(entry.key);
@@ -77,6 +78,10 @@ export class Fairness {
   /** After a step: models that are still in line must not have been passed twice by the same other one. */
   settled(): void {
     const { grantable } = this.#kernel.state;
+    if (grantable.size === 0) {
+      if (this.#models.size > 0) this.#models.clear();
+      return;
+    }
     for (const [name, others] of this.#models) {
       if (!grantable.has(name)) {
         this.#models.delete(name);

@@ -1,6 +1,7 @@
 /** A seed becomes a world and a schedule. Every figure is drawn anew, so that tight and generous worlds both occur. */
 import type { StartFailureCause } from '../../src/errors.ts';
 import { GIB } from '../../src/units.ts';
+import { RECOUNT_EVERY } from './kernel.ts';
 import { Random } from './random.ts';
 import {
   simulatedDevice,
@@ -48,6 +49,7 @@ export function generate(seed: number): Scenario {
     unreadUntil: random.chance(0.1) ? random.int(1, safetyMs) : null,
     eviction: random.chance(0.25) ? 'value' : 'lru',
     keepAtEnd: random.chance(0.4),
+    recountEvery: seed % 8 === 0 ? 1 : RECOUNT_EVERY,
     intents: drawIntents(new Random(seed, 'workload'), devices, models, safetyMs),
   };
 }

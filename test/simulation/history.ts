@@ -3,31 +3,29 @@ import type { FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent } from '../../src/core/events.ts';
 import type { GatewayError } from '../../src/errors.ts';
 import type { Milliseconds } from '../../src/units.ts';
+import { Books, type Standing } from './books.ts';
 import { Fairness } from './fairness.ts';
 import type { Kernel, Observer } from './kernel.ts';
 import { whyRefusalIsWrong } from './refusals.ts';
 
-export interface Entry {
-  readonly id: string;
-  readonly model: string;
+export interface Entry extends Standing {
   readonly key: string;
   readonly order: number;
   readonly arrivedAt: Milliseconds;
   readonly patience: Milliseconds | null;
-  state: 'new' | 'waiting' | 'leased' | 'returned' | 'ended';
-  end: string | null;
   timesReturned: number;
 }
 
 export class History implements Observer {
+  /** Of requests without an end. */
   readonly entries = new Map<string, Entry>();
+  readonly books: Books;
   /** How often each remarkable thing happened. */
-  readonly marks = new Map<string, number>();
+  readonly #marks = new Map<string, number>();
+  readonly #ends = new Map<string, number>();
   readonly #kernel: Kernel;
   readonly #fairness: Fairness;
   readonly #ready = new Set<string>();
-  readonly #leased = new Map<string, number>();
-  #inFlight = 0;
   #order = 0;
   #waitingBefore = 0;
   #readyBefore = false;
@@ -36,22 +34,26 @@ export class History implements Observer {
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
+    this.books = new Books(kernel);
     this.#fairness = new Fairness(kernel);
   }
 
   /** The gateway died: nobody gets an answer any more. */
   gatewayDied(): void {
-    for (const entry of this.entries.values()) if (entry.state !== 'ended') this.#ended(entry, 'gateway_died');
+    for (const entry of this.entries.values()) this.#ended(entry, 'gateway_died');
     this.#ready.clear();
-    this.#leased.clear();
-    this.#inFlight = 0;
+    this.books.begin();
     this.#retries = [];
     this.#requests = [];
     this.#fairness.forget();
   }
 
+  get marks(): ReadonlyMap<string, number> {
+    return new Map([...this.#marks, ...[...this.#ends].map(([end, count]) => [`end:${end}`, count] as const)]);
+  }
+
   mark(name: string): void {
-    this.marks.set(name, (this.marks.get(name) ?? 0) + 1);
+    this.#marks.set(name, (this.#marks.get(name) ?? 0) + 1);
   }
 
   before(event: FleetEvent): void {
@@ -77,19 +79,20 @@ export class History implements Observer {
 
   after(event: FleetEvent, effects: readonly FleetEffect[]): void {
     for (const effect of effects) this.#effect(event, effect);
-    for (const id of event.kind === 'ticket.arrived' || event.kind === 'lease.returned' ? [event.id] : []) {
-      const entry = this.entries.get(id);
-      const open = entry?.state === 'new' || entry?.state === 'returned';
-      this.#kernel.check('I-5', !open, () => `${id} was neither granted nor queued nor refused`);
+    if (event.kind === 'ticket.arrived' || event.kind === 'lease.returned') {
+      const state = this.entries.get(event.id)?.state;
+      const open = state === 'new' || state === 'returned';
+      this.#kernel.check('I-5', !open, () => `${event.id} was neither granted nor queued nor refused`);
     }
     this.#fairness.settled();
+    this.books.agree();
   }
 
   /** At the very end: nobody was forgotten. */
   finish(): void {
-    for (const entry of this.entries.values()) {
-      this.#kernel.check('I-57', entry.state === 'ended', () => `${entry.id} has no end: it is ${entry.state}`);
-    }
+    for (const entry of this.entries.values())
+      this.#kernel.fail('I-57', `${entry.id} has no end: it is ${entry.state}`);
+    this.books.close();
   }
 
   #arrived(event: Extract<FleetEvent, { kind: 'ticket.arrived' }>): void {
@@ -99,38 +102,36 @@ export class History implements Observer {
     this.#requests.push(this.#kernel.now);
     const arrivedAt = this.#kernel.now;
     const order = this.#order;
-    this.entries.set(id, { id, model, key, order, arrivedAt, patience, state: 'new', end: null, timesReturned: 0 });
+    const standing = { id, model, state: 'new', replica: '' } as const;
+    this.entries.set(id, { ...standing, key, order, arrivedAt, patience, timesReturned: 0 });
+    this.books.open();
   }
 
   #end(id: string, from: Entry['state'], end: string): void {
     const entry = this.entries.get(id);
     // Said twice, or too late: it must change nothing, which the recounts would see.
     if (entry?.state !== from) return;
-    if (from === 'leased') this.#unlease(id);
     if (from === 'waiting') this.#fairness.left(entry);
     this.#ended(entry, end);
   }
 
+  /** What is said of it from here on finds nobody. */
   #ended(entry: Entry, end: string): void {
-    this.#kernel.check('I-57', entry.state !== 'ended', () => `${entry.id} ended as ${entry.end} and again as ${end}`);
-    entry.state = 'ended';
-    entry.end = end;
-    this.mark(`end:${end}`);
+    this.books.move(entry, 'ended');
+    this.entries.delete(entry.id);
+    this.#countEnd(end);
+  }
+
+  #countEnd(end: string): void {
+    this.#ends.set(end, (this.#ends.get(end) ?? 0) + 1);
   }
 
   #returned(id: string): void {
     const entry = this.entries.get(id);
     if (entry?.state !== 'leased') return;
-    this.#unlease(id);
-    entry.state = 'returned';
+    this.books.move(entry, 'returned');
     entry.timesReturned += 1;
     this.mark('returned');
-  }
-
-  #unlease(id: string): void {
-    const replica = this.#kernel.state.leases.get(id)?.replicaId ?? '';
-    this.#inFlight -= 1;
-    this.#leased.set(replica, (this.#leased.get(replica) ?? 0) - 1);
   }
 
   #effect(event: FleetEvent, effect: FleetEffect): void {
@@ -171,16 +172,15 @@ export class History implements Observer {
     const wanted = state.models.get(entry.model)?.settings.specHash;
     this.#kernel.check('I-37', known?.specHash === wanted, () => `${id} got ${known?.specHash} and not ${wanted}`);
     this.#kernel.check('I-66', queuedMs === now - entry.arrivedAt, () => `${id}: queued for ${queuedMs} ms`);
-    this.#inFlight += 1;
-    const leased = (this.#leased.get(replica.id) ?? 0) + 1;
-    this.#leased.set(replica.id, leased);
+    this.#fairness.granted(entry);
+    if (entry.timesReturned > 0) this.mark('grant.after_return');
+    this.books.move(entry, 'leased', replica.id);
+    const leased = this.books.leasedOn(replica.id);
     const slots = state.models.get(entry.model)?.settings.maxConcurrent ?? 0;
     this.#kernel.check('I-16', leased <= slots, () => `${replica.id} has ${leased} leases and ${slots} slots`);
     const { maxInFlight } = state.settings.limits;
-    this.#kernel.check('I-16', this.#inFlight <= maxInFlight, () => `${this.#inFlight} in flight of ${maxInFlight}`);
-    this.#fairness.granted(entry);
-    if (entry.timesReturned > 0) this.mark('grant.after_return');
-    entry.state = 'leased';
+    const { inFlight } = this.books;
+    this.#kernel.check('I-16', inFlight <= maxInFlight, () => `${inFlight} in flight of ${maxInFlight}`);
   }
 
   #queued(id: string, depth: number): void {
@@ -193,12 +193,12 @@ export class History implements Observer {
       const bound = (settings?.maxQueueSize ?? 0) + (this.#readyBefore ? 0 : (settings?.maxConcurrent ?? 0));
       this.#kernel.check('I-2', depth <= bound, () => `${id} waits at ${depth}, the bound is ${bound}`);
     }
-    entry.state = 'waiting';
+    this.books.move(entry, 'waiting');
   }
 
   #refused(event: FleetEvent, id: string, error: GatewayError): void {
     const entry = this.entries.get(id);
-    if (!entry || entry.state === 'ended' || entry.state === 'leased') {
+    if (!entry || entry.state === 'leased') {
       return this.#kernel.fail('I-57', `${id} is refused while ${entry?.state}`);
     }
     const wrong = whyRefusalIsWrong({

@@ -1,4 +1,7 @@
-/** The loop of a simulated run: virtual time, the real core, every invariant after every event, and a trace of it all. */
+/**
+ * The loop of a simulated run: virtual time, the real core, cheap checks of what each event touched, full recounts now and
+ * then, and a trace of it all.
+ */
 import type { FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent } from '../../src/core/events.ts';
 import { emptyFleet } from '../../src/core/fleet.ts';
@@ -25,15 +28,21 @@ export class SimulationFailure extends Error {
 
 /** Sees every step: before it with the state as it was, after it with what it decided. */
 export interface Observer {
-  before(event: FleetEvent): void;
+  before?(event: FleetEvent): void;
+  /** Constant time, but for what the step itself has changed. */
   after(event: FleetEvent, effects: readonly FleetEffect[]): void;
+  /** Looks at everything. */
+  recount?(): void;
 }
+
+/** Full recounts come so many events apart where nothing else is said. */
+export const RECOUNT_EVERY = 256;
 
 export interface KernelOptions {
   readonly seed: number;
   readonly settings: FleetSettings;
   readonly timerLagMs: number;
-  /** Full recounts after every event; every so many in worlds too large for that. */
+  /** Full recounts so many events apart; after every event when nothing is said. */
   readonly checkEvery?: number;
   readonly maxEvents?: number;
   readonly trace?: (line: string) => void;
@@ -51,13 +60,20 @@ export class Kernel {
   perform: (effect: FleetEffect) => void = () => undefined;
   readonly #agenda = new Agenda();
   readonly #options: KernelOptions;
+  readonly #checkEvery: number;
+  readonly #maxEvents: number;
+  #untilRecount: number;
   readonly #order: Random;
   readonly #core: Random;
   readonly #timers: Random;
+  readonly #draw = (): number => this.#core.next();
   #wakeAt: Milliseconds | null = null;
 
   constructor(options: KernelOptions) {
     this.#options = options;
+    this.#checkEvery = options.checkEvery ?? 1;
+    this.#untilRecount = this.#checkEvery;
+    this.#maxEvents = options.maxEvents ?? 400_000;
     this.#order = new Random(options.seed, 'order');
     this.#core = new Random(options.seed, 'core');
     this.#timers = new Random(options.seed, 'timers');
@@ -94,19 +110,22 @@ export class Kernel {
 
   step(event: FleetEvent): void {
     this.events += 1;
-    if (this.events > (this.#options.maxEvents ?? 400_000)) this.fail('livelock', 'too many events');
-    for (const observer of this.observers) observer.before(event);
+    if (this.events > this.#maxEvents) this.fail('livelock', 'too many events');
+    for (const observer of this.observers) observer.before?.(event);
     const effects = this.#stepCore(event);
     this.trace.note(this.now, event, effects);
     for (const observer of this.observers) observer.after(event, effects);
-    if (this.events % (this.#options.checkEvery ?? 1) === 0) this.recount();
+    this.#untilRecount -= 1;
+    if (this.#untilRecount === 0) this.recount();
     for (const effect of effects) this.perform(effect);
     this.#arm();
   }
 
   recount(): void {
+    this.#untilRecount = this.#checkEvery;
     const [violation] = checkInvariants(this.state);
     if (violation) this.fail(violation.id, violation.message);
+    for (const observer of this.observers) observer.recount?.();
   }
 
   /** Runs everything due up to this time; with `until`, stops early once it holds. */
@@ -115,16 +134,16 @@ export class Kernel {
       if (until?.()) return;
       const at = this.#agenda.nextAt();
       if (at === undefined || at > time) break;
-      const entry = this.#agenda.take();
+      const act = this.#agenda.take();
       this.now = at;
-      entry?.act();
+      act?.();
     }
     this.now = Math.max(this.now, time);
   }
 
   #stepCore(event: FleetEvent): readonly FleetEffect[] {
     try {
-      return step(this.state, event, { now: this.now, random: () => this.#core.next() });
+      return step(this.state, event, { now: this.now, random: this.#draw });
     } catch (error) {
       return this.fail('throw', error instanceof Error ? (error.stack ?? error.message) : String(error));
     }

@@ -13,10 +13,6 @@ export class Launches implements Observer {
     this.#kernel = kernel;
   }
 
-  before(): void {
-    return;
-  }
-
   after(event: FleetEvent, effects: readonly FleetEffect[]): void {
     for (const effect of effects) {
       if (effect.kind === 'replica.launch') this.#launched(effect);

@@ -23,31 +23,45 @@ const REACHABLE: Readonly<Record<ReplicaPhase, ReadonlySet<Place>>> = {
 
 export class Lifecycles implements Observer {
   readonly #kernel: Kernel;
+  /** As they were after the step before. */
   readonly #phases = new Map<string, ReplicaPhase>();
+  #life = 0;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
   }
 
-  before(): void {
-    this.#phases.clear();
-    for (const replica of this.#kernel.state.replicas.values()) this.#phases.set(replica.id, replica.phase);
+  after(event: FleetEvent): void {
+    const { state, life } = this.#kernel;
+    if (life !== this.#life) this.#phases.clear();
+    this.#life = life;
+    let known = 0;
+    for (const replica of state.replicas.values()) {
+      const { id, phase } = replica;
+      const from = this.#phases.get(id);
+      if (from !== undefined) known += 1;
+      if (from === phase) continue;
+      if (from === undefined) {
+        const fresh = phase === 'reserved' || phase === 'starting' || phase === 'stopping';
+        this.#kernel.check('I-25', fresh, () => `${id} appears as ${phase}`);
+        known += 1;
+      } else {
+        this.#kernel.check('I-25', REACHABLE[from].has(phase), () => `${id}: ${from} became ${phase}`);
+      }
+      this.#phases.set(id, phase);
+    }
+    if (known !== this.#phases.size) this.#gone(event);
   }
 
-  after(event: FleetEvent): void {
-    const { state } = this.#kernel;
+  #gone(event: FleetEvent): void {
+    const { replicas } = this.#kernel.state;
     for (const [id, from] of this.#phases) {
-      const to = state.replicas.get(id)?.phase ?? 'gone';
-      if (to === from) continue;
-      this.#kernel.check('I-25', REACHABLE[from].has(to), () => `${id}: ${from} became ${to}`);
+      if (replicas.has(id)) continue;
+      this.#phases.delete(id);
+      this.#kernel.check('I-25', REACHABLE[from].has('gone'), () => `${id}: ${from} is gone`);
       // A step may take a replica to its end only when it was told that the end has come.
       const told = from === 'reserved' || (event.kind === 'replica.stopped' && event.replica.id === id);
-      this.#kernel.check('I-41', to !== 'gone' || told, () => `${from} ${id} is forgotten on ${event.kind}`);
-    }
-    for (const replica of state.replicas.values()) {
-      if (this.#phases.has(replica.id)) continue;
-      const fresh = replica.phase === 'reserved' || replica.phase === 'starting' || replica.phase === 'stopping';
-      this.#kernel.check('I-25', fresh, () => `${replica.id} appears as ${replica.phase}`);
+      this.#kernel.check('I-41', told, () => `${from} ${id} is forgotten on ${event.kind}`);
     }
   }
 }

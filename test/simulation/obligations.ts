@@ -2,6 +2,7 @@
 import type { Decision, FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent, FoundReplica } from '../../src/core/events.ts';
 import type { Model, Replica } from '../../src/core/state.ts';
+import type { Milliseconds } from '../../src/units.ts';
 import type { Kernel, Observer } from './kernel.ts';
 import { couldFit, wishOf } from './refusals.ts';
 
@@ -15,19 +16,17 @@ export class Obligations implements Observer {
   /** Per replica: looks in a row at which it refused or was silent. */
   readonly #strikes = new Map<string, number>();
   /** Models in line for memory before the step, longest waiting first, with the time since when. */
-  #line: readonly { readonly name: string; readonly since: number | null }[] = [];
+  readonly #line: { readonly name: string; readonly since: Milliseconds | null }[] = [];
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
   }
 
   before(): void {
-    const { state } = this.#kernel;
-    if (state.unplaced.size === 0) this.#line = [];
-    else {
-      const since = (name: string): number | null => state.models.get(name)?.unplacedSince ?? null;
-      this.#line = [...state.unplaced].map((name) => ({ name, since: since(name) }));
-    }
+    const { unplaced, models } = this.#kernel.state;
+    this.#line.length = 0;
+    if (unplaced.size === 0) return;
+    for (const name of unplaced) this.#line.push({ name, since: models.get(name)?.unplacedSince ?? null });
   }
 
   after(event: FleetEvent, effects: readonly FleetEffect[]): void {
@@ -74,9 +73,17 @@ export class Obligations implements Observer {
 
   #nothingIsOverdue(): void {
     const { state, now } = this.#kernel;
-    for (const key of state.deadlines.keys()) {
-      const at = state.deadlines.at(key) ?? Infinity;
-      this.#kernel.check('I-76', at >= now, () => `${key} was due at ${at} and is still to come`);
+    const next = state.deadlines.next() ?? Infinity;
+    this.#kernel.check('I-76', next >= now, () => `a deadline was due at ${next} and is still to come`);
+  }
+
+  /** The list of deadlines is a heap: its first is the earliest. */
+  recount(): void {
+    const { deadlines } = this.#kernel.state;
+    const next = deadlines.next() ?? Infinity;
+    for (const key of deadlines.keys()) {
+      const at = deadlines.at(key) ?? Infinity;
+      this.#kernel.check('I-76', at >= next, () => `${key} is due at ${at}, the first at ${next}`);
     }
   }
 

@@ -1,7 +1,9 @@
 /** Who was made to leave, and whether that was allowed: pins, turns, idleness, rest after failures, waiting times. */
 import type { Decision, FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent } from '../../src/core/events.ts';
-import type { Model } from '../../src/core/state.ts';
+import type { Model, Ticket } from '../../src/core/state.ts';
+import type { Milliseconds } from '../../src/units.ts';
+import type { Books } from './books.ts';
 import type { Kernel, Observer } from './kernel.ts';
 
 /** A deadline may come up late by the timers' lag. */
@@ -9,23 +11,27 @@ const LATE = 1_000;
 
 const isPinned = (model: Model): boolean => model.pinned || model.settings.alwaysOn;
 
+/** As it was after the step before. */
+interface Before {
+  pinned: boolean;
+  restsUntil: Milliseconds | null;
+}
+
 export class Policy implements Observer {
   readonly #kernel: Kernel;
-  #pinned = new Set<string>();
-  #rests = new Map<string, number | null>();
+  readonly #books: Books;
+  readonly #before = new Map<string, Before>();
   /** End of the last lease, or ready, per replica. */
   readonly #lastWork = new Map<string, number>();
-  #busy = new Map<string, number>();
+  #life = 0;
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, books: Books) {
     this.#kernel = kernel;
+    this.#books = books;
   }
 
   before(event: FleetEvent): void {
     const { state, now } = this.#kernel;
-    this.#pinned = new Set([...state.models.values()].filter(isPinned).map((model) => model.name));
-    this.#rests = new Map([...state.models.values()].map(({ name, backoff }) => [name, backoff.until]));
-    this.#busy = new Map([...state.replicas.values()].map((replica) => [replica.id, replica.leases.size]));
     if (event.kind === 'lease.released' || event.kind === 'lease.returned') {
       const replica = state.leases.get(event.id)?.replicaId;
       if (replica !== undefined) this.#lastWork.set(replica, now);
@@ -33,12 +39,38 @@ export class Policy implements Observer {
   }
 
   after(event: FleetEvent, effects: readonly FleetEffect[]): void {
+    if (this.#life !== this.#kernel.life) this.#before.clear();
+    this.#life = this.#kernel.life;
     for (const effect of effects) {
       if (effect.kind === 'decision') this.#decided(event, effect.decision);
       if (effect.kind === 'replica.watch') this.#lastWork.set(effect.replica.id, this.#kernel.now);
       if (effect.kind === 'ticket.granted') this.#lastWork.delete(effect.replica.id);
     }
-    this.#nobodyWaitsTooLong();
+    const { models } = this.#kernel.state;
+    for (const model of models.values()) {
+      this.#remember(model);
+      const oldest = model.queue.size > 0 ? model.queue.oldest() : undefined;
+      if (oldest) this.#hasNotWaitedTooLong(model, oldest);
+    }
+    if (this.#before.size > models.size)
+      for (const name of this.#before.keys()) if (!models.has(name)) this.#before.delete(name);
+  }
+
+  recount(): void {
+    for (const model of this.#kernel.state.models.values()) {
+      for (const ticket of model.queue) this.#hasNotWaitedTooLong(model, ticket);
+    }
+  }
+
+  #remember(model: Model): void {
+    const before = this.#before.get(model.name);
+    const pinned = isPinned(model);
+    const restsUntil = model.backoff.until;
+    if (!before) this.#before.set(model.name, { pinned, restsUntil });
+    else {
+      before.pinned = pinned;
+      before.restsUntil = restsUntil;
+    }
   }
 
   #decided(event: FleetEvent, decision: Decision): void {
@@ -49,12 +81,12 @@ export class Policy implements Observer {
       case 'replica.evicted':
       case 'replica.fenced': {
         const owner = kernel.state.models.get(model ?? '');
-        const pinned = this.#pinned.has(model ?? '') && owner !== undefined && isPinned(owner);
+        const was = this.#before.get(model ?? '')?.pinned === true;
+        const pinned = was && owner !== undefined && isPinned(owner);
         kernel.check('I-50', !pinned, () => `${model} is pinned and has to leave (${kind})`);
         this.#forWhom(decision);
         if (kind === 'replica.evicted') {
-          // A lease that ended in this very step has left nothing behind.
-          const busy = event.kind === 'lease.released' ? 0 : (this.#busy.get(replica ?? '') ?? 0);
+          const busy = this.#books.leasedOn(replica ?? '');
           kernel.check('I-49', busy === 0, () => `${replica} is evicted with ${busy} leases`);
         } else {
           const age = kernel.now - (known?.readyAt ?? kernel.now);
@@ -67,7 +99,7 @@ export class Policy implements Observer {
       case 'replica.reserved': {
         // Only an operator ends a rest before its time.
         const asked = event.kind === 'model.load' || event.kind === 'model.pin';
-        const rests = !asked && (this.#rests.get(model ?? '') ?? 0) > kernel.now;
+        const rests = !asked && (this.#before.get(model ?? '')?.restsUntil ?? 0) > kernel.now;
         kernel.check('I-31', !rests, () => `${model} gets a place while it rests`);
         return;
       }
@@ -92,22 +124,19 @@ export class Policy implements Observer {
     this.#kernel.check('I-31', !rests, () => `${replica} leaves for ${newcomer?.name}, which rests`);
   }
 
-  #nobodyWaitsTooLong(): void {
+  #hasNotWaitedTooLong(model: Model, ticket: Ticket): void {
     const { state, now } = this.#kernel;
-    for (const model of state.models.values()) {
-      if (model.queue.size === 0) continue;
-      const { elapsed, runningSince } = model.queueClock;
-      // During a start nobody's time runs out; a reload may have taken time away in this very moment.
+    const { elapsed, runningSince } = model.queueClock;
+    const limit = model.settings.queueTimeout + LATE;
+    // During a start nobody's time runs out.
+    const waited = runningSince === null ? 0 : elapsed + now - runningSince - ticket.queueClockAtArrival;
+    if (waited > limit) {
+      // A reload may have taken time away in this very moment.
       const due = (state.deadlines.at(`queue:${model.name}`) ?? Infinity) <= now;
-      const clock = runningSince === null || due ? -Infinity : elapsed + now - runningSince;
-      for (const ticket of model.queue) {
-        const waited = clock - ticket.queueClockAtArrival;
-        const limit = model.settings.queueTimeout + LATE;
-        this.#kernel.check('I-11', waited <= limit, () => `${ticket.id} has waited ${waited} ms of ${limit}`);
-        const patienceDue = (state.deadlines.at(`patience:${ticket.id}`) ?? Infinity) <= now;
-        const patient = ticket.patienceUntil === null || patienceDue || now <= ticket.patienceUntil + LATE;
-        this.#kernel.check('I-11', patient, () => `${ticket.id} waits beyond the patience of its client`);
-      }
+      this.#kernel.check('I-11', due, () => `${ticket.id} has waited ${waited} ms of ${limit}`);
     }
+    if (ticket.patienceUntil === null || now <= ticket.patienceUntil + LATE) return;
+    const due = (state.deadlines.at(`patience:${ticket.id}`) ?? Infinity) <= now;
+    this.#kernel.check('I-11', due, () => `${ticket.id} waits beyond the patience of its client`);
   }
 }

@@ -13,16 +13,25 @@ export interface Outcome {
   readonly marks: ReadonlyMap<string, number>;
 }
 
-export function runScenario(scenario: Scenario, trace?: (line: string) => void): Outcome {
-  const world = new World(scenario, trace ? { trace } : {});
+export interface RunOptions {
+  readonly trace?: (line: string) => void;
+  /** Full recounts so many events apart; as the scenario says when absent. */
+  readonly checkEvery?: number;
+}
+
+export function runScenario(scenario: Scenario, options: RunOptions = {}): Outcome {
+  const world = new World(scenario, { checkEvery: scenario.recountEvery ?? 1, ...options });
   let failure: SimulationFailure | null = null;
   try {
     world.boot();
     world.schedule(scenario.intents);
     world.kernel.runTo(scenario.safetyMs);
+    world.kernel.recount();
     world.heal();
     comesRight(world);
+    world.kernel.recount();
     ends(world);
+    world.kernel.recount();
   } catch (error) {
     if (!(error instanceof SimulationFailure)) throw error;
     failure = error;

@@ -137,6 +137,8 @@ export interface Scenario {
   /** Until here no device can be read: one stands for all. Null = they can from the beginning. */
   readonly unreadUntil: number | null;
   readonly eviction: MemoryRules['eviction'];
+  /** Full recounts so many events apart; after every event when absent. */
+  readonly recountEvery?: number;
   /** What the last shutdown does with engines. */
   readonly keepAtEnd: boolean;
   readonly intents: readonly Intent[];

@@ -19,15 +19,16 @@ export class Story {
   readonly world: World;
   /** Every effect so far. */
   readonly told: Told[] = [];
+  readonly answers: { readonly id: string; readonly model: string; readonly answer: Answer }[] = [];
 
   constructor(over: Partial<Scenario>, options: Partial<KernelOptions> = {}) {
     this.world = new World(calmScenario(over), options);
     this.world.kernel.observers.push({
-      before: () => undefined,
       after: (_event, effects) => {
         for (const effect of effects) this.told.push({ at: this.now, effect });
       },
     });
+    this.world.clients.answered = (id, model, answer) => this.answers.push({ id, model, answer });
     this.world.boot();
   }
 
@@ -37,10 +38,6 @@ export class Story {
 
   get state(): World['kernel']['state'] {
     return this.world.kernel.state;
-  }
-
-  get answers(): readonly { readonly id: string; readonly model: string; readonly answer: Answer }[] {
-    return this.world.clients.answers;
   }
 
   ask(model: string, count = 1, over: Partial<Ask> = {}): string[] {

@@ -44,7 +44,12 @@ export class World {
     this.clients = new Clients(this.kernel, this.engines, scenario);
     this.history = new History(this.kernel);
     const { kernel } = this;
-    kernel.observers.push(this.history, new Lifecycles(kernel), new Policy(kernel), new Launches(kernel));
+    kernel.observers.push(
+      this.history,
+      new Lifecycles(kernel),
+      new Policy(kernel, this.history.books),
+      new Launches(kernel),
+    );
     kernel.observers.push(new Obligations(kernel));
     this.kernel.perform = (effect) => this.#perform(effect);
     this.kernel.after(0, () => this.monitor.begin());
@@ -166,7 +171,7 @@ export class World {
         for (const engine of engines.of(intent.model).slice(0, 1)) engines.crash(engine, 'crashed', intent.unsaid);
         return;
       case 'hang':
-        for (const engine of engines.of(intent.model)) engine.hung = true;
+        for (const engine of engines.of(intent.model)) engine.hungSince = Math.min(engine.hungSince, kernel.now);
         return;
       case 'sick':
         for (const engine of engines.of(intent.model)) engine.sick = true;
