@@ -8,6 +8,7 @@ import { renderProblem } from '../../src/config/problems.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import type { Clock, Platform } from '../../src/platform/platform.ts';
 import { createPlatform } from '../../src/platform/system.ts';
+import type { Network } from '../../src/proxy/network.ts';
 import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
 import { builtProgram } from './built-program.ts';
 
@@ -41,6 +42,8 @@ export interface TestGatewayOptions {
   readonly speed?: number;
   /** Changes the machine under the gateway: a system that is slow, or refuses. */
   readonly platform?: (real: Platform) => Platform;
+  /** Where the data plane's sockets come from, if not from the system as it is. */
+  readonly network?: Network;
   /** Sent by `status()` and `post()`, where the gateway asks for a key. */
   readonly adminKey?: string;
 }
@@ -93,7 +96,14 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     isModel: (name) => config.models.has(name),
     processMetrics: false,
   });
-  const gateway = await createGateway({ config, platform, telemetry, version: '0.0.0-test', pid: process.pid });
+  const gateway = await createGateway({
+    config,
+    platform,
+    telemetry,
+    version: '0.0.0-test',
+    pid: process.pid,
+    ...(options.network && { network: options.network }),
+  });
   const { listen, adminListen } = await gateway.start();
   const url = `http://127.0.0.1:${listen.port}`;
   const authorization = options.adminKey === undefined ? {} : { authorization: `Bearer ${options.adminKey}` };
