@@ -30,6 +30,7 @@ type Part = typeof HEAD | typeof LENGTH | typeof CHUNKS | typeof REST | typeof O
 const SWITCHING_PROTOCOLS = 101;
 const CONTINUE = 100;
 const OK = 200;
+const BEGINNING = 'HTTP/1.';
 const END_OF_HEAD = '\r\n\r\n';
 
 export class AnswerReader {
@@ -118,6 +119,9 @@ export class AnswerReader {
     const end = text.indexOf(END_OF_HEAD, Math.max(0, before - END_OF_HEAD.length));
     if (end < 0 ? text.length > MAX_HEADER_BYTES : end > MAX_HEADER_BYTES) return this.fail('its head is too long');
     if (end < 0) {
+      // What speaks first may wait for an answer itself: it would never end its head.
+      if (!BEGINNING.startsWith(text.slice(0, BEGINNING.length)))
+        return this.fail('its first line is not a status line');
       this.text = text;
       return -1;
     }

@@ -112,6 +112,7 @@ export async function startBench(more = ''): Promise<Bench> {
   const port = await recorder.listen();
   const command = JSON.stringify([process.execPath, PIPE, '${port}', String(port)]);
   const gateway = await startTestGateway({
+    recount: false,
     server: `  max_body_size: ${MAX_BODY / 1024}KiB\n  keepalive: { after: 0, every: 0 }\n`,
     yaml: [
       'devices: { probe: none }',
@@ -120,7 +121,7 @@ export async function startBench(more = ''): Promise<Bench> {
       'models:',
       `  near: { repo: near, command: ${command}, health_path: /health, inactivity_timeout: 0 }`,
       `  afar: { repo: afar, url: "http://127.0.0.1:${port}", health_path: /health }`,
-      `  org/pair: { repo: near, url: "http://127.0.0.1:${port}", health_path: /health }`,
+      `  org/pair: { repo: pear, url: "http://127.0.0.1:${port}", health_path: /health }`,
       more,
     ].join('\n'),
   });

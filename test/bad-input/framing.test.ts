@@ -195,11 +195,11 @@ const NO_HTTP: readonly Case[] = [
 ];
 
 describe('a request whose end could be read in two ways is refused, and the connection with it', () => {
-  it.each([...LENGTHS, ...CODINGS, ...HEADS, ...CHUNKS, ...NO_HTTP])('$title', (row) => replay(bench, row));
+  it.each([...LENGTHS, ...CODINGS, ...HEADS, ...CHUNKS, ...NO_HTTP])('$title', (row) => replay(bench, row, 'every'));
 });
 
 describe('a request whose end is clear goes on, framed anew', () => {
-  it.each(SOUND)('$title', (row) => replay(bench, row));
+  it.each(SOUND)('$title', (row) => replay(bench, row, 'every'));
 });
 
 othersAgree(() => bench, 4);

@@ -1,6 +1,6 @@
 /** Replays a case of the corpus in every way its bytes may be cut, and holds the gateway to all it promises. */
 import { expect } from 'vitest';
-import { codeOf, MODELS, type AccessLine, type Bench, type Model } from './bench.ts';
+import { codeOf, MODELS, type Bench, type Model } from './bench.ts';
 import { fieldOf, talk, type Answer } from './client.ts';
 import { digestOf } from './recorder.ts';
 import type { StrictRequest } from './strict-request.ts';
@@ -65,63 +65,78 @@ export function answers(title: string, bytes: Bytes, status = 200, fate: Fate = 
   return { kind: 'answered', title, bytes, status, fate };
 }
 
-const EVERY_POINT = 260;
-const SAMPLED_POINTS = 24;
-const BYTE_BY_BYTE = 2_000;
-const AT_ONCE = 24;
+/** `every`: whole, byte by byte, and in two at every point (at many of a long one). `some`: at a few. */
+export type Cutting = 'every' | 'some' | 'whole';
 
-/** Whole, byte by byte, and cut in two at every point, or at many of a long one. */
-export function cuts(bytes: Buffer): readonly (readonly Buffer[])[] {
+const ONE_MODEL: readonly Model[] = ['near'];
+const POINTS: Readonly<Record<Exclude<Cutting, 'whole'>, number>> = { every: 260, some: 2 };
+const POINTS_OF_LONG = 24;
+const BYTE_BY_BYTE = 1_000;
+const AT_ONCE = 24;
+/** Everything is counted after so many. */
+const RUNS_PER_COUNT = 500;
+
+export function cuts(bytes: Buffer, cutting: Cutting): readonly (readonly Buffer[])[] {
   const { length } = bytes;
-  const step = length <= EVERY_POINT ? 1 : Math.ceil(length / SAMPLED_POINTS);
   const variants: Buffer[][] = [[bytes]];
-  for (let at = 1; at < length; at += step) variants.push([bytes.subarray(0, at), bytes.subarray(at)]);
+  if (cutting === 'whole') return variants;
+  const points = length > POINTS.every ? Math.min(POINTS_OF_LONG, POINTS[cutting]) : POINTS[cutting];
+  const step = Math.max(1, Math.ceil(length / points));
+  for (let at = step; at < length; at += step) variants.push([bytes.subarray(0, at), bytes.subarray(at)]);
   if (length <= BYTE_BY_BYTE) variants.push(Array.from(bytes, (_, index) => bytes.subarray(index, index + 1)));
   return variants;
 }
 
-export type Cutting = 'cut' | 'whole';
-
-/** Rejects when any promise is broken. */
-export async function replay(bench: Bench, row: Case, cutting: Cutting = 'cut'): Promise<void> {
-  const models = row.kind === 'accepted' ? MODELS : (['near'] as const);
-  for (const model of models) await replayFor(bench, row, cutting, model);
+interface Run {
+  readonly row: Case;
+  readonly pieces: readonly Buffer[];
+  readonly model: Model;
 }
 
-async function replayFor(bench: Bench, row: Case, cutting: Cutting, model: Model): Promise<void> {
-  const bytes = named(row.bytes, model);
-  const variants = cutting === 'cut' ? cuts(bytes) : [bytes].map((whole) => [whole]);
-  let answered = 0;
-  let probes = 0;
+/** Rejects when any promise is broken. */
+export function replay(bench: Bench, row: Case, cutting: Cutting = 'some'): Promise<void> {
+  return replayTogether(bench, [row], cutting);
+}
+
+/** Many at once, over as many connections. */
+export async function replayTogether(bench: Bench, rows: readonly Case[], cutting: Cutting = 'some'): Promise<void> {
+  const runs = rows.flatMap((row) =>
+    (row.kind === 'accepted' ? MODELS : ONE_MODEL).flatMap((model) =>
+      cuts(named(row.bytes, model), cutting).map((pieces): Run => ({ row, pieces, model })),
+    ),
+  );
   // A case that failed must not make the next one fail.
   bench.recorder.take();
   bench.takeLines();
-  for (let at = 0; at < variants.length; at += AT_ONCE) {
-    const batch = variants.slice(at, at + AT_ONCE).map(async (pieces) => {
-      const told = await replayOnce(bench, row, pieces, model);
-      answered += told.answered;
-      probes += told.probes;
-    });
-    for (const told of await Promise.allSettled(batch)) if (told.status === 'rejected') throw told.reason;
+  for (let at = 0; at < runs.length; at += RUNS_PER_COUNT) await replayAll(bench, runs.slice(at, at + RUNS_PER_COUNT));
+}
+
+async function replayAll(bench: Bench, runs: readonly Run[]): Promise<void> {
+  let answered = 0;
+  let probes = 0;
+  for (let at = 0; at < runs.length; at += AT_ONCE) {
+    const batch = await Promise.allSettled(runs.slice(at, at + AT_ONCE).map((run) => replayOnce(bench, run)));
+    for (const told of batch) {
+      if (told.status === 'rejected') throw told.reason;
+      answered += told.value.answered;
+      probes += told.value.probes;
+    }
   }
-  const upstream = row.kind === 'accepted' ? variants.length : 0;
-  const { requests, lines } = await bench.settle({ upstream: upstream + probes, lines: answered + probes });
-  if (row.kind === 'refused') for (const line of withoutProbes(lines)) expectLine(row, line);
-  if (row.kind !== 'accepted') return;
-  const body = named(row.body, model);
-  const own = requests.filter(({ raw }) => !raw.includes('"nonce":"good-'));
-  expect(own.length).toBe(variants.length);
-  for (const { raw } of own) expect(shown(readUnambiguous(raw).body)).toBe(shown(body));
-}
-
-function withoutProbes(lines: readonly AccessLine[]): readonly AccessLine[] {
-  return lines.filter(({ status }) => status !== 200);
-}
-
-function expectLine(row: Refused, line: AccessLine): void {
-  expect([line.status, line.outcome, line.code]).toEqual([row.status, 'rejected', row.code]);
+  const own = runs.filter(({ row }) => row.kind === 'accepted');
+  const { requests, lines } = await bench.settle({ upstream: own.length + probes, lines: answered + probes });
   // Text of a client never becomes a label.
-  expect(['near', 'afar', 'org/pair', 'unknown']).toContain(line.model);
+  for (const { model } of lines) expect(['near', 'afar', 'org/pair', 'unknown']).toContain(model);
+  const told = (rows: readonly (readonly unknown[])[]): string[] => rows.map((row) => row.join(' ')).sort();
+  const refusals = runs.flatMap(({ row }) => (row.kind === 'refused' && row.status > 0 ? [row] : []));
+  expect(
+    told(lines.filter(({ code }) => code !== undefined).map((line) => [line.status, line.outcome, line.code])),
+  ).toEqual(told(refusals.map(({ status, code }) => [status, 'rejected', code])));
+  const bodies = requests.flatMap(({ raw }) =>
+    raw.includes('"nonce":"good-') ? [] : [shown(readUnambiguous(raw).body)],
+  );
+  expect(bodies.sort()).toEqual(
+    own.flatMap(({ row, model }) => (row.kind === 'accepted' ? [shown(named(row.body, model))] : [])).sort(),
+  );
 }
 
 function named(bytes: Bytes, model: Model): Buffer {
@@ -132,9 +147,7 @@ function named(bytes: Bytes, model: Model): Buffer {
 
 async function replayOnce(
   bench: Bench,
-  row: Case,
-  pieces: readonly Buffer[],
-  model: Model,
+  { row, pieces, model }: Run,
 ): Promise<{ readonly answered: number; readonly probes: number }> {
   const good = bench.goodRequest();
   const wanted = row.kind === 'refused' && row.status === 0 ? 0 : 1;
@@ -155,7 +168,7 @@ async function replayOnce(
     },
   });
   const finals = all.filter(({ status }) => status >= 200);
-  const how = `cut as ${pieces.map(({ length }) => length).join('+')}`;
+  const how = `${row.title} cut as ${pieces.map(({ length }) => length).join('+')}`;
   expect([rest.length, end], how).toEqual([0, row.fate === 'closes' ? 'closed' : 'open']);
   expect(finals.length, how).toBe(wanted + (probed ? 1 : 0));
   if (probed) expect(good.isAnswer(finals[wanted] as Answer), how).toBe(true);
