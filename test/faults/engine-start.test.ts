@@ -1,5 +1,4 @@
 /** The start of an engine goes wrong in every way there is: whoever waits is told once and why, and nothing is left behind. */
-import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';

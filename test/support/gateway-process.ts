@@ -15,6 +15,10 @@ export interface GatewayProcessOptions {
   /** Lines under `server:`, indented by two. */
   readonly server?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the program: its words stand before it. */
+  readonly through?: readonly string[];
+  /** Options of Node itself. */
+  readonly node?: readonly string[];
   /** Of an earlier process: what it left is found again. */
   readonly folder?: string;
 }
@@ -141,7 +145,7 @@ export async function spawnGateway(options: GatewayProcessOptions): Promise<Gate
   const file = join(folder, 'gateway.yaml');
   const server = `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${options.server ?? ''}`;
   await writeFile(file, `${server}\n${options.yaml}\n`);
-  return runProgram(folder, ['serve', '--config', file], options.env);
+  return runProgram(folder, ['serve', '--config', file], options.env, options);
 }
 
 /** The same, ready to start models. */
@@ -160,8 +164,10 @@ export function runProgram(
   folder: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  { through = [], node = [] }: Pick<GatewayProcessOptions, 'through' | 'node'> = {},
 ): GatewayProcess {
-  const child = spawn(process.execPath, [builtProgram(), ...args], {
+  const [command = process.execPath, ...words] = [...through, process.execPath, ...node, builtProgram(), ...args];
+  const child = spawn(command, words, {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', VLLM_GATEWAY_RECOUNT: '1', ...env },

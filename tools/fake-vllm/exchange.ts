@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { App } from './app.ts';
+import { crash } from './death.ts';
 import { anthropicError, openaiError, type RequestError } from './errors.ts';
 import type { Faults } from './faults.ts';
 
@@ -49,7 +50,9 @@ export class Exchange {
       this.echoedId = this.header('x-request-id') ?? randomBytes(16).toString('hex');
     }
     res.once('close', () => {
-      if (!res.writableFinished) this.onAbort?.();
+      if (res.writableFinished || this.onAbort === undefined) return;
+      this.onAbort();
+      if (this.faults.has('crash_on_abort')) crash(app, 1);
     });
   }
 

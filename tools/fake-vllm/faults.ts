@@ -26,6 +26,7 @@ const PROCESS_FAULTS = [
   'crash_at',
   'exit0_at',
   'crash_after',
+  'crash_on_abort',
   'exit0_after',
   'die_at_ready_after',
   'hang_after',
