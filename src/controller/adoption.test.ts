@@ -90,7 +90,27 @@ describe('a request that arrives while the gateway still looks for what an earli
 });
 
 describe('a gateway that is to end while it still looks', () => {
-  it('enters what was found, waits for nothing else, and starts nothing', async () => {
+  it('[I-87] gives drivers a moment more, so that no engine stays behind unknown', async () => {
+    const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
+    const { controller, runtimes, platform } = fleet;
+    fleet.engineAnswers();
+    fleet.driver.list = async () => {
+      await platform.clock.sleep(0.8 * SECOND);
+      return [left];
+    };
+    const ending = new AbortController();
+    controller.post({ kind: 'adoption.begun' });
+    const looking = reconcile({ controller, runtimes, platform, log: silentLog, signal: NEVER, ending: ending.signal });
+    await fleet.flush();
+    ending.abort();
+    await platform.clock.advanceAsync(0.9 * SECOND);
+    expect(await looking).toBe(false);
+    controller.post({ kind: 'shutdown.begun', keep: [], deadline: controller.now + SECOND });
+    await controller.shutdownDone;
+    expect(fleet.driver.stops.map(({ replica }) => replica.id)).toEqual([left.id]);
+  });
+
+  it('enters what was found, waits a second for the rest, and starts nothing', async () => {
     const slow = new ScriptedDriver('docker');
     slow.list = () => new Promise(() => undefined);
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a'), modelSettings('b')]), { others: [slow] });
@@ -111,6 +131,7 @@ describe('a gateway that is to end while it still looks', () => {
     controller.desk.acquire(ask('1', 'b'), sink);
     await fleet.flush();
     ending.abort();
+    await platform.clock.advanceAsync(SECOND);
     expect(await looking).toBe(false);
     controller.post({ kind: 'shutdown.begun', keep: [], deadline: controller.now + SECOND });
     await controller.shutdownDone;

@@ -12,6 +12,8 @@ import { located } from './rehoming.ts';
 /** One that does not answer in this time is taken for one that is still loading. */
 const ASK_TIMEOUT: Milliseconds = SECOND;
 const LIST_AGAIN: Milliseconds = 5 * SECOND;
+/** When the gateway is to end while drivers still look: what they find in this time does not stay behind unknown. */
+const LIST_GRACE: Milliseconds = SECOND;
 
 export interface ReconcileContext {
   readonly controller: Controller;
@@ -37,26 +39,38 @@ interface Listed {
 export async function reconcile(context: ReconcileContext): Promise<boolean> {
   const { controller, runtimes, ending } = context;
   const [, ...lists] = await Promise.all([
-    unlessEnding(ending, controller.devices.settle()),
-    ...runtimes.drivers.map((driver) => unlessEnding(ending, listed(context, driver))),
+    unlessEnding(context, controller.devices.settle()),
+    ...runtimes.drivers.map((driver) => unlessEnding(context, listed(context, driver), LIST_GRACE)),
   ]);
   await tell(
     context,
     lists.flatMap((list) => list ?? []),
   );
   // Only now: what they hold must not pass for somebody else's.
-  if (!ending.aborted) await unlessEnding(ending, controller.devices.watch());
+  if (!ending.aborted) await unlessEnding(context, controller.devices.watch());
   if (ending.aborted) return false;
   controller.post({ kind: 'adoption.ended' });
   return true;
 }
 
-function unlessEnding<T>(ending: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+/** Undefined: the end was begun, and `grace` was not enough. */
+function unlessEnding<T>(
+  { ending, platform }: ReconcileContext,
+  work: Promise<T>,
+  grace: Milliseconds = 0,
+): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
-    const leave = (): void => resolve(undefined);
+    let late: Disposable | null = null;
+    const leave = (): void => {
+      if (grace === 0) resolve(undefined);
+      else late = platform.clock.after(grace, () => resolve(undefined));
+    };
     if (ending.aborted) leave();
-    ending.addEventListener('abort', leave, { once: true });
-    work.then(resolve, reject).finally(() => ending.removeEventListener('abort', leave));
+    else ending.addEventListener('abort', leave, { once: true });
+    work.then(resolve, reject).finally(() => {
+      ending.removeEventListener('abort', leave);
+      late?.[Symbol.dispose]();
+    });
   });
 }
 
@@ -88,6 +102,11 @@ function whyOf(error: unknown): { readonly reason: string; readonly cause?: stri
   return error.cause instanceof Error
     ? { reason: error.message, cause: error.cause.message }
     : { reason: error.message };
+}
+
+/** A reload brings the first model of a driver whose earlier engines nobody could list: before it starts one, it has told. */
+export function listBefore(context: ReconcileContext, driver: Driver): void {
+  if (!context.controller.unlisted.has(driver.kind)) void listLater(context, driver);
 }
 
 async function listLater(context: ReconcileContext, driver: Driver): Promise<void> {
