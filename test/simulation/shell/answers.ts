@@ -33,6 +33,8 @@ export interface Manner {
   readonly thinkMs: Milliseconds;
   readonly gapMs: Milliseconds;
   readonly tokens: number;
+  /** Every event carries so many characters more: what a slow reader does not take has to wait somewhere. */
+  readonly bulk: number;
   /** Events of a stream are written so many at a time. */
   readonly perWrite: number;
   readonly status: number;
@@ -80,6 +82,7 @@ export function mannerOf(random: Random, temper: Temper): Manner {
     thinkMs: random.around(temper.thinkMs),
     gapMs: random.chance(0.3) ? 0 : random.around(temper.gapMs),
     tokens: random.int(1, temper.tokens),
+    bulk: random.chance(0.08) ? 3_000 : 0,
     perWrite: random.pick([1, 1, 2, 5]),
     status: random.pick([400, 404, 422, 429, 500, 503]),
     closes: random.pick(['no', 'no', 'no', 'no', 'announced', 'silent']),
@@ -91,8 +94,9 @@ export interface Asked {
   readonly stream: boolean;
 }
 
-function chain(nonce: string, index: number): string {
-  return createHash('sha256').update(`${nonce} ${index}`).digest('hex').slice(0, 12);
+function token(nonce: string, index: number, bulk: number): string {
+  const hash = createHash('sha256').update(`${nonce} ${index}`).digest('hex').slice(0, 12);
+  return `${nonce}.${index}.${hash}${'-'.repeat(bulk)} `;
 }
 
 export const DONE = 'data: [DONE]\n\n';
@@ -101,9 +105,7 @@ export const DONE = 'data: [DONE]\n\n';
 export function eventsOf({ nonce }: Asked, manner: Manner, model: string): readonly string[] {
   const events: string[] = [];
   for (let index = 0; index < manner.tokens; index += 1) {
-    const choices = [
-      { index: 0, delta: { content: `${nonce}.${index}.${chain(nonce, index)} ` }, finish_reason: null },
-    ];
+    const choices = [{ index: 0, delta: { content: token(nonce, index, manner.bulk) }, finish_reason: null }];
     events.push(`data: ${JSON.stringify({ id: nonce, object: 'chat.completion.chunk', model, choices })}\n\n`);
   }
   events.push(DONE);
@@ -112,7 +114,7 @@ export function eventsOf({ nonce }: Asked, manner: Manner, model: string): reado
 
 export function bodyOf({ nonce }: Asked, manner: Manner, model: string): string {
   let content = '';
-  for (let index = 0; index < manner.tokens; index += 1) content += `${nonce}.${index}.${chain(nonce, index)} `;
+  for (let index = 0; index < manner.tokens; index += 1) content += token(nonce, index, manner.bulk);
   return JSON.stringify({ id: nonce, object: 'chat.completion', model, choices: [{ index: 0, message: { content } }] });
 }
 

@@ -57,7 +57,10 @@ export function checkReception(
   const relayed = story.exchange.answer !== null && /data:|\{/.test(heard);
   check('retry_after_byte', !relayed, () => `${nonce} was asked again after its client had read ${heard.slice(0, 80)}`);
   check('attempts', story.receptions.length < 4, () => `${nonce} was asked ${story.receptions.length + 1} times`);
-  const allowed = before.manner.fault === 'going_down' || !before.engine.alive || before.reused || leaving(before);
+  // What came before its connection ended rightly was read before the end was.
+  const begun = before.sent > 0 && before.manner.fault === 'truncated';
+  const replay = before.reused && !begun;
+  const allowed = before.manner.fault === 'going_down' || !before.engine.alive || replay || leaving(before);
   check('retry', allowed, () => `${nonce} was asked again though an engine that goes on had it`);
 }
 
@@ -134,7 +137,7 @@ function checkError(story: Story): void {
   }
   const code = codeOf(body);
   check('error_body', code !== undefined, () => `${order.nonce}: an error without its shape: ${body.slice(0, 100)}`);
-  const unsound = ['upstream_lost', 'upstream_protocol_error', 'internal_error', 'pool_exhausted'];
+  const unsound = ['upstream_lost', 'upstream_timeout', 'upstream_protocol_error', 'internal_error', 'pool_exhausted'];
   if (code === null || code === undefined || !unsound.includes(code)) return;
   const sound = story.receptions.some(({ complete: whole, manner }) => whole && manner.fault === 'none');
   check('unjustified', !sound, () => `${order.nonce} was told ${code} though its engine answered well`);

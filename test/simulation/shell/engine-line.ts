@@ -1,6 +1,7 @@
 /** One connection to an engine: requests are read, answered as their manner says, and noted. */
 import { Random } from '../random.ts';
 import { bodyOf, errorOf, eventsOf, GOING_DOWN, mannerOf, type Asked, type Manner } from './answers.ts';
+import { check } from './checks.ts';
 import type { EngineProcess } from './engine.ts';
 import type { FarEnd, Party } from './wire.ts';
 
@@ -34,6 +35,7 @@ export class EngineLine implements Party {
   private served = 0;
   private current: Reception | null = null;
   private closed = false;
+  private saidClose = false;
 
   constructor(engine: EngineProcess, far: FarEnd) {
     this.engine = engine;
@@ -51,6 +53,7 @@ export class EngineLine implements Party {
   }
 
   received(bytes: Buffer): void {
+    check('used_closing', !this.saidClose, () => 'a connection is used that its engine said it would close');
     if (this.closed) return;
     this.text = Buffer.concat([this.text, bytes]);
     const at = this.text.indexOf(HEAD_END);
@@ -216,6 +219,7 @@ export class EngineLine implements Party {
   private finish(reception: Reception, framing: Manner['framing']): void {
     const { manner } = reception;
     this.over();
+    this.saidClose = manner.closes === 'announced' && manner.fault === 'none';
     if (framing === 'until_closed' || manner.closes !== 'no') this.close();
     else if (this.text.length > 0) this.received(Buffer.alloc(0));
   }

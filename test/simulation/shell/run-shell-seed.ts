@@ -25,6 +25,8 @@ const FAULTS_FOR: Milliseconds = 3 * MINUTE;
 const RIGHT_WITHIN: Milliseconds = 30 * MINUTE;
 /** What idle connections and silent clients may still hold, they hold no longer than this. */
 const REST_WITHIN: Milliseconds = 2.5 * MINUTE;
+/** How long a connection without a request may rest. */
+const IDLE_WITHIN: Milliseconds = 65 * SECOND;
 const MAX_EVENTS = 400_000;
 
 export async function runShellSeed(seed: number, trace?: (line: string) => void): Promise<ShellOutcome> {
@@ -123,7 +125,10 @@ class Run {
 
   async #comesToRest(): Promise<void> {
     const world = this.#world;
-    await this.#until(REST_WITHIN, () => false);
+    await this.#until(IDLE_WITHIN, () => false);
+    const idle = (world.tenancy?.telemetry.sources?.proxyStats() as DataPlaneStats | undefined)?.connections ?? [];
+    check('rest_idle', idle.length === 0, () => `connections rest for ever: ${JSON.stringify(idle)}`);
+    await this.#until(REST_WITHIN - IDLE_WITHIN, () => false);
     const { telemetry, loopback } = world.tenancy ?? {};
     const stats = telemetry?.sources?.proxyStats() as DataPlaneStats | undefined;
     const fleet = telemetry?.sources?.snapshot();

@@ -13,14 +13,19 @@ export class ShellTelemetry implements GatewayTelemetry {
   readonly records: RequestRecord[] = [];
   /** What no gateway may ever have to say. */
   readonly faults: string[] = [];
-  readonly retries: { readonly model: string; readonly reason: string }[] = [];
   sources: Sources | null = null;
   readonly #alive: () => boolean;
   readonly #ended: (record: RequestRecord) => void;
+  readonly #retried: (model: string, reason: string) => void;
 
-  constructor(alive: () => boolean, ended: (record: RequestRecord) => void) {
+  constructor(
+    alive: () => boolean,
+    ended: (record: RequestRecord) => void,
+    retried: (model: string, reason: string) => void,
+  ) {
     this.#alive = alive;
     this.#ended = ended;
+    this.#retried = retried;
     this.log = {
       trace: () => undefined,
       debug: () => undefined,
@@ -46,7 +51,7 @@ export class ShellTelemetry implements GatewayTelemetry {
   upstreamRequest(): void {}
 
   retried(model: string, reason: string): void {
-    this.retries.push({ model, reason });
+    if (this.#alive()) this.#retried(model, reason);
   }
 
   startEnded(): void {}

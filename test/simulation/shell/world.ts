@@ -5,6 +5,7 @@ import { resolveCommand } from '../../../src/drivers/process/command.ts';
 import { createGateway, type Gateway } from '../../../src/gateway.ts';
 import type { ReplicaSnapshot } from '../../../src/core/snapshot.ts';
 import type { DataPlaneStats } from '../../../src/proxy/proxy.ts';
+import { SECOND, type Milliseconds } from '../../../src/units.ts';
 import { configOf } from '../../support/config-of.ts';
 import { Random } from '../random.ts';
 import { check, checkExchange, checkReception, codeOf, ShellFailure, type Story } from './checks.ts';
@@ -14,10 +15,13 @@ import type { Reception } from './engine-line.ts';
 import { Life, Machine } from './machine.ts';
 import { Loopback } from './network.ts';
 import { healed, type ShellPlan } from './plan.ts';
+import { checkCount, checkReturned, RetryBudget } from './promises.ts';
 import { ShellTelemetry } from './telemetry.ts';
 import { Time } from './time.ts';
 
 const SIMULATED = 'simulated-vllm';
+/** Besides the time of requests and of engines. */
+const END_SLACK: Milliseconds = 2 * SECOND;
 
 /** One gateway process and what it holds. */
 export interface Tenancy {
@@ -25,6 +29,7 @@ export interface Tenancy {
   readonly life: Life;
   readonly loopback: Loopback;
   readonly telemetry: ShellTelemetry;
+  readonly budget: RetryBudget;
   gateway: Gateway | null;
   draining: boolean;
   /** How its drain ended. */
@@ -115,15 +120,32 @@ export class ShellWorld {
       random: new Random(plan.seed, `net ${number}`),
       rules: () => plan.wire,
     });
+    const budget = new RetryBudget(this.#config?.retry.attempts ?? 1);
     const telemetry = new ShellTelemetry(
       () => life.alive,
       (record) => {
         this.tell(`line ${record.id} ${record.status} ${record.outcome} ${record.code}`);
         this.mark(`outcome.${record.outcome}`);
-        this.stories.get(record.id)?.records.push(record);
+        const story = this.stories.get(record.id);
+        if (story === undefined) return;
+        story.records.push(record);
+        this.#guarded(() => checkCount(story, record));
+      },
+      (model, reason) => {
+        this.mark(`retry.${reason}`);
+        this.#guarded(() => budget.retried(time.now, model, reason));
       },
     );
-    const tenancy: Tenancy = { number, life, loopback, telemetry, gateway: null, draining: false, drained: null };
+    const tenancy: Tenancy = {
+      number,
+      life,
+      loopback,
+      telemetry,
+      budget,
+      gateway: null,
+      draining: false,
+      drained: null,
+    };
     this.tenancies.push(tenancy);
     this.tell(`gateway ${number} begins`);
     this.#boot(tenancy).catch((error: unknown) => {
@@ -168,8 +190,10 @@ export class ShellWorld {
     this.mark('drained');
     this.tell(`gateway ${tenancy.number} is told to end`);
     this.#disturb(tenancy.number);
+    const told = this.time.now;
     tenancy.gateway.drain().then(
       (how) => {
+        this.#guarded(() => this.#checkInTime(this.time.now - told));
         tenancy.drained = how;
         this.mark(`drained.${how}`);
         this.tell(`gateway ${tenancy.number} has ended: ${how}`);
@@ -178,6 +202,14 @@ export class ShellWorld {
       },
       (error: unknown) => this.fail('drain', String(error)),
     );
+  }
+
+  /** What runs is given its time, then the engines theirs. */
+  #checkInTime(took: Milliseconds): void {
+    const limits = this.#config;
+    const stops = [...(limits?.models.values() ?? [])].map(({ stopTimeout }) => stopTimeout);
+    const most = (limits?.server.shutdownTimeout ?? 0) + Math.max(0, ...stops) + END_SLACK;
+    check('late_end', took <= most, () => `the end took ${took} ms, ${most} are allowed`);
   }
 
   /** Its own word that nothing is left, before its process ends. */
@@ -226,6 +258,7 @@ export class ShellWorld {
     const tenancy = this.tenancies[exchange.life];
     const disturbed = tenancy === undefined || tenancy.draining || !tenancy.life.alive;
     this.stories.set(nonce, { exchange, receptions: [], records: [], disturbed });
+    tenancy?.budget.asked(this.time.now);
   }
 
   #ended(exchange: Exchange): void {
@@ -237,7 +270,9 @@ export class ShellWorld {
     if (left) this.mark(`left.${order.leaving.when}.${answer === null ? 'before_head' : 'after_head'}`);
     if (typeof code === 'string') this.mark(`code.${code}`);
     const story = this.stories.get(order.nonce);
-    if (story !== undefined) checkExchange(story);
+    if (story === undefined) return;
+    checkExchange(story);
+    if (this.#config?.retry.engineDown === true && !story.disturbed) checkReturned(story, code);
   }
 
   #received(reception: Reception): void {
