@@ -1,5 +1,5 @@
 /**
- * `npm run test:canaries [-- --long] [--only NAME] [--seeds N] [--workers N]`: is every planted bug found?
+ * `npm run test:canaries [-- --long] [--only NAME] [--world core|shell] [--seeds N] [--workers N]`: is every planted bug found?
  *
  * Without `--long` each search begins at the seed that found the bug last, and ends at the first find. With it, each begins at
  * seed 1, and what was found where is written down: the seeds to begin at next time, and the figures of the reliability report.
@@ -24,6 +24,7 @@ const { values } = parseArgs({
   options: {
     long: { type: 'boolean', default: false },
     only: { type: 'string' },
+    world: { type: 'string' },
     seeds: { type: 'string' },
     workers: { type: 'string', default: String(availableParallelism()) },
   },
@@ -33,7 +34,9 @@ const isLong = values.long;
 const started = performance.now();
 const left = (): number => Math.max(1, isLong ? LONG_MS : SHORT_MS - (performance.now() - started));
 const kept = keptSeeds();
-const chosen = CANARIES.filter(({ name }) => values.only === undefined || name.includes(values.only));
+const chosen = CANARIES.filter(
+  ({ name, world }) => name.includes(values.only ?? '') && world.includes(values.world ?? ''),
+);
 
 function seedsFor({ name }: Canary): string {
   const first = isLong ? 1 : (kept[name] ?? 1);

@@ -12,13 +12,6 @@ const GATE: readonly Canary[] = [
     replace: '',
   }),
   shell({
-    name: 'grant-to-one-who-left-leaks',
-    breaks: 'A client leaves in the moment in which it is granted: its lease is never given back.',
-    file: 'src/controller/lease-desk.ts',
-    find: `    if (!sink) lease.release('client_closed');\n    else sink.granted(lease);`,
-    replace: '    sink?.granted(lease);',
-  }),
-  shell({
     name: 'cut-goes-unheard',
     breaks: 'A request that outlives its drain is told to end, and goes on.',
     file: 'src/proxy/exchange.ts',
@@ -27,10 +20,10 @@ const GATE: readonly Canary[] = [
   }),
   shell({
     name: 'dead-engine-passes-for-alive',
-    breaks: 'A request is tried again at an engine that has left instead of going back to the queue.',
+    breaks: 'A request whose engine has died is answered with an error instead of going back to the queue.',
     file: 'src/controller/lease-desk.ts',
-    find: `found.generation === replica.generation && found.phase === 'ready';`,
-    replace: 'found.generation === replica.generation;',
+    find: 'return !this.#ended && this.#desk.isAlive({ id: this.replicaId, generation: this.generation });',
+    replace: 'return !this.#ended;',
   }),
   shell({
     name: 'refusal-after-the-head',
@@ -77,13 +70,6 @@ const RELAY: readonly Canary[] = [
     file: 'src/proxy/forward.ts',
     find: `    } else if (failure.kind === 'unreachable') {`,
     replace: `    } else if (failure.kind === 'unreachable' || failure.kind === 'lost') {`,
-  }),
-  shell({
-    name: 'pause-before-a-retry-is-nobodys',
-    breaks: 'A client leaves between two attempts, and the second one is made all the same.',
-    file: 'src/proxy/forward.ts',
-    find: '      this.timer = null;\n      if (!this.over) run();\n',
-    replace: '      this.timer = null;\n      run();\n',
   }),
   shell({
     name: 'half-an-answer-looks-whole',
