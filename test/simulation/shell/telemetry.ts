@@ -70,6 +70,8 @@ export class ShellTelemetry implements GatewayTelemetry {
   }
 
   setLevel(): void {}
+  setModels(): void {}
+  setSecrets(): void {}
   flush(): void {}
   [Symbol.dispose](): void {}
 }
