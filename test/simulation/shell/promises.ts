@@ -15,7 +15,7 @@ export function checkCount({ exchange, receptions }: Story, record: RequestRecor
 /** An engine that died without a byte is no answer: its request goes back to the queue, once. */
 export function checkReturned({ exchange, receptions }: Story, code: string | null | undefined): void {
   const [only, ...more] = receptions;
-  if (only === undefined || more.length > 0 || (code !== 'upstream_lost' && code !== 'upstream_unreachable')) return;
+  if (only === undefined || more.length > 0 || code !== 'upstream_lost') return;
   const died = only.manner.fault === 'crash' && only.sent === 0;
   check('not_returned', !died, () => `${exchange.order.nonce} was told ${code} though its engine had died`);
 }

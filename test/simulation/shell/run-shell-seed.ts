@@ -117,7 +117,8 @@ class Run {
         const answer = world.stories.get(nonce)?.exchange.answer;
         if (answer?.status === 200 && answer.complete) break;
         // It may be told to come again, not for ever.
-        const again = answer?.status === 503 && world.time.now < end;
+        const later = answer?.status === 503 || answer?.status === 504;
+        const again = later && world.time.now < end;
         check('not_right', again, () => `${model} does not serve after the faults: ${answer?.status} ${answer?.body}`);
       }
     }
