@@ -58,7 +58,7 @@ describe('spawn', () => {
     expect(subprocess.signal(child.pid, 'SIGKILL')).toBe(false);
   });
 
-  it('reports the exit even while a grandchild holds the descriptors', async () => {
+  it('[F47] reports the exit even while a grandchild holds the descriptors', async () => {
     const child = await spawn(['sh', '-c', 'sleep 60 & exit 0']);
     expect(await child.exited).toEqual({ code: 0, signal: null });
     await until(async () => (await subprocess.group(child.pid)).length === 1);
@@ -105,7 +105,7 @@ describe('processes', () => {
     expect(await subprocess.findByEnvironment('GW_TEST', `a${process.pid}`)).toEqual([]);
   });
 
-  it('leaves zombies out of groups and environments, but shows them when inspected', async () => {
+  it('[F50] leaves zombies out of groups and environments, but shows them when inspected', async () => {
     // The shell starts a child that ends at once, then becomes a program that never reaps it.
     const child = await spawn(['sh', '-c', 'sleep 0.01 & exec sleep 60'], { VGW_TEST: `z${process.pid}` });
     await until(async () => (await subprocess.group(child.pid)).length === 1);

@@ -115,7 +115,7 @@ describe('the nvidia-smi probe', () => {
     await expect(probe.read()).rejects.toThrow('printed more than 256 KiB');
   });
 
-  it('asks less and less often while it hangs, and as ever once it answers [item 97]', async () => {
+  it('[F79] asks less and less often while it hangs, and as ever once it answers [item 97]', async () => {
     let hanging = true;
     const { probe, platform, runs } = scripted((argv, options) =>
       hanging ? ran('', { timedOut: true, code: null, signal: 'SIGKILL' }) : healthy(argv, options),
@@ -133,7 +133,7 @@ describe('the nvidia-smi probe', () => {
     expect(await heard(probe.read())).toBe('read');
   });
 
-  it('ends its read when the command cannot even be killed, and starts no other beside it', async () => {
+  it('[F79] ends its read when the command cannot even be killed, and starts no other beside it', async () => {
     let release: (value: Ran) => void = () => {};
     const stuck = new Promise<Ran>((resolve) => {
       release = resolve;
@@ -202,7 +202,7 @@ describe('the nvidia-smi probe and a real command', () => {
     ['missing_device:1', [null]],
     ['crlf', [null, null]],
     ['warnings', [null, null]],
-  ] as const)('goes on with what %s leaves', async (fault, troubles) => {
+  ] as const)('[F75] [F77] [F80] goes on with what %s leaves', async (fault, troubles) => {
     const { devices } = await real(fault).probe.read();
     expect(devices).toHaveLength(troubles.length);
     for (const [index, trouble] of troubles.entries()) {
@@ -217,11 +217,11 @@ describe('the nvidia-smi probe and a real command', () => {
     ['empty', 'it printed nothing'],
     ['no_driver', 'it exited with 9: NVIDIA-SMI has failed'],
     ['no_devices', 'it exited with 6: No devices were found'],
-  ])('is refused by %s', async (fault, message) => {
+  ])('[F80] is refused by %s', async (fault, message) => {
     await expect(real(fault).probe.read()).rejects.toThrow(message);
   });
 
-  it('ends what hangs and what never stops printing, and leaves nothing behind', async () => {
+  it('[F79] ends what hangs and what never stops printing, and leaves nothing behind', async () => {
     const [hang, flood] = [real('hang'), real('flood')];
     expect(await Promise.all([heard(hang.probe.read()), heard(flood.probe.read())])).toEqual([
       expect.stringContaining('did not answer within 5 s and was killed'),

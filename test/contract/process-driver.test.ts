@@ -37,7 +37,7 @@ async function launchStarted(script: string): Promise<number> {
 }
 
 describe('trees of processes', () => {
-  it('end with their leader, with what left its group and with what outlived it', async () => {
+  it('[F44] [F50] end with their leader, with what left its group and with what outlived it', async () => {
     await launchStarted(
       'sleep 600 & setsid sleep 600 & (trap "" TERM; while :; do sleep 0.05; done) & echo started; exec sleep 600',
     );
@@ -117,7 +117,7 @@ describe('records', () => {
     expect(readdirSync(join(harness.stateDir, 'replicas'))).toEqual([]);
   });
 
-  it('are not fooled by a pid that was given to somebody else', async () => {
+  it('[F48] are not fooled by a pid that was given to somebody else', async () => {
     const stranger = await harness.platform.subprocess.spawn(['sleep', '600'], {
       env: { PATH: process.env['PATH'] ?? '', VGW_GATEWAY: harness.gatewayId },
       output: 2,

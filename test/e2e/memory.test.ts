@@ -118,7 +118,7 @@ describe('models whose size is known', () => {
     expect(decided(gateway, 'replica.evicted', 'one')).toBe(true);
   });
 
-  it('start one after the other on one device, so that each measures itself alone', async () => {
+  it('[F42] start one after the other on one device, so that each measures itself alone', async () => {
     using gpus = watchedGpus('race', [20]);
     const slow = { START_MS: 1_200 };
     await using gateway = await start(gpus, [
@@ -202,7 +202,7 @@ describe('somebody else on the device', () => {
 });
 
 describe('a probe that does not answer', () => {
-  it('makes devices stale: nothing starts, what is ready serves, until it answers again [items 97, 98]', async () => {
+  it('[F79] makes devices stale: nothing starts, what is ready serves, until it answers again [items 97, 98]', async () => {
     using gpus = watchedGpus('hang', [20]);
     await using gateway = await start(gpus, [{ name: 'ready' }, { name: 'cold' }], {}, FASTER);
     await using clients = new Clients(gateway.url);
@@ -272,7 +272,7 @@ describe('memory that does not come back', () => {
     expect((await clients.chat('other')).status).toBe(200);
   });
 
-  it('at once is waited for by who needs it', async () => {
+  it('[F81] at once is waited for by who needs it', async () => {
     using gpus = watchedGpus('slow', [12]);
     await using gateway = await start(gpus, [{ name: 'one', knobs: { VRAM_RELEASE_MS: 1_500 } }, { name: 'two' }]);
     await using clients = new Clients(gateway.url);

@@ -50,7 +50,7 @@ async function untilQueued(gateway: GatewayProcess, model: string, queued: numbe
 }
 
 describe('SIGTERM', () => {
-  it('to an idle gateway ends it and its engines with exit code 0 [item 74]', async () => {
+  it('[F98] to an idle gateway ends it and its engines with exit code 0 [item 74]', async () => {
     await using gateway = await start();
     await using clients = new Clients(gateway.url);
     expect((await clients.chat('busy')).status).toBe(200);
@@ -60,7 +60,7 @@ describe('SIGTERM', () => {
     await nothingLeft(gateway);
   });
 
-  it('lets streams and waiting requests finish while new ones are turned away [items 74, 75]', async () => {
+  it('[F98] lets streams and waiting requests finish while new ones are turned away [items 74, 75]', async () => {
     await using gateway = await start();
     await using clients = new Clients(gateway.url);
     const streams = [await openStream(clients, 'busy', A_WHILE), await openStream(clients, 'busy', A_WHILE)];
@@ -82,7 +82,7 @@ describe('SIGTERM', () => {
     await nothingLeft(gateway);
   });
 
-  it('during a start serves those who wait for it [item 74]', async () => {
+  it('[F98] during a start serves those who wait for it [item 74]', async () => {
     await using gateway = await start();
     await using clients = new Clients(gateway.url);
     const waiting = clients.chat('slow');
@@ -93,7 +93,7 @@ describe('SIGTERM', () => {
     await nothingLeft(gateway);
   });
 
-  it('cuts what outlives shutdown_timeout with a framed error, and exits with 1 [item 75]', async () => {
+  it('[F98] cuts what outlives shutdown_timeout with a framed error, and exits with 1 [item 75]', async () => {
     await using gateway = await start('  shutdown_timeout: 1s\n');
     await using clients = new Clients(gateway.url);
     const streams = [await openStream(clients, 'busy'), await openStream(clients, 'busy')];
@@ -111,7 +111,7 @@ describe('SIGTERM', () => {
     await nothingLeft(gateway);
   });
 
-  it('sent again after a second ends everything at once with 143; sooner it counts for one', async () => {
+  it('[F98] sent again after a second ends everything at once with 143; sooner it counts for one', async () => {
     await using gateway = await start('  shutdown_timeout: 60s\n');
     await using clients = new Clients(gateway.url);
     const stream = await openStream(clients, 'busy');
@@ -137,7 +137,7 @@ describe('SIGTERM', () => {
     await ends(gateway, 0);
   });
 
-  it('while the first start of all is under way leaves nothing behind', async () => {
+  it('[F98] while the first start of all is under way leaves nothing behind', async () => {
     await using gateway = await start(
       '',
       simulatedYaml([{ name: 'early', knobs: { START_MS: 3_000, PROCESSES: 2 }, keys: ['preload: true'] }]),

@@ -4,8 +4,8 @@ import { type FakeDevice, type FakeVram, pidOf, updateVram, usedMib } from './vr
 /**
  * A pretended `nvidia-smi`: prints the devices and claims of `FAKE_VLLM_VRAM_FILE` in its CSV forms.
  *
- * `FAKE_VLLM_SMI_FAULT`, or `smi_fault` in the file, makes it misbehave: `na` (`[N/A]` instead of numbers), `err`
- * (`ERR!`), `mig` (the first device is split), `lost:N` (that device does not answer), `localised` (decimal commas),
+ * `FAKE_VLLM_SMI_FAULT`, or `smi_fault` in the file, makes it misbehave: `na` (`[N/A]` instead of numbers; `na:N`: of that
+ * device alone), `err` (`ERR!`), `nvml` (exit 255, as in a container that lost its devices), `mig` (the first device is split), `lost:N` (that device does not answer), `localised` (decimal commas),
  * `crlf`, `warnings` (before and behind the table), `hang`, `garbage`, `flood` (never ends), `no_driver` (exit 9),
  * `no_devices` (exit 6), `missing_device:N`, `slow:MS`, `empty`.
  */
@@ -34,6 +34,7 @@ function print(vram: FakeVram, faults: Map<string, string>, argv: readonly strin
       9,
     );
   }
+  if (faults.has('nvml')) fail('Failed to initialize NVML: Unknown Error', 255);
   if (faults.has('no_devices')) fail('No devices were found', 6);
   if (faults.has('flood')) {
     flood();
@@ -117,7 +118,7 @@ function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map
   const used = Math.round(usedMib(vram, device));
   const split = faults.has('mig') && device === vram.devices[0];
   const number = (value: number, unit: string): Cell => {
-    if (faults.has('na')) return { text: '[N/A]' };
+    if (isUnknown(device, faults)) return { text: '[N/A]' };
     if (faults.has('localised')) return { text: `${value},0`, unit };
     return faults.has('err') ? { text: 'ERR!' } : { text: String(value), unit };
   };
@@ -166,6 +167,11 @@ function gpuField(vram: FakeVram, device: FakeDevice, field: string, faults: Map
   }
 }
 
+function isUnknown({ index }: FakeDevice, faults: Map<string, string>): boolean {
+  const of = faults.get('na');
+  return of === '' || of === String(index);
+}
+
 function processRows(vram: FakeVram, devices: readonly FakeDevice[], faults: Map<string, string>): Row[] {
   const found: Row[] = [];
   for (const [key, claim] of Object.entries(vram.claims)) {
@@ -181,7 +187,7 @@ function processRows(vram: FakeVram, devices: readonly FakeDevice[], faults: Map
             return { text: String(pid) };
           case 'used_memory':
           case 'used_gpu_memory':
-            return faults.has('na') ? { text: '[N/A]' } : { text: String(Math.round(mib)), unit: 'MiB' };
+            return isUnknown(device, faults) ? { text: '[N/A]' } : { text: String(Math.round(mib)), unit: 'MiB' };
           case 'gpu_uuid':
             return { text: device.uuid };
           case 'gpu_name':

@@ -101,7 +101,7 @@ describe('stopping a process tree', () => {
     expect(result.took).toBeLessThan(2_300);
   });
 
-  it('does not count zombies as alive', async () => {
+  it('[F50] does not count zombies as alive', async () => {
     leader.state = 'Z';
     const child = platform.subprocess.add({ group: leader.pid });
     child.state = 'Z';
@@ -131,7 +131,7 @@ describe('stopping a process tree', () => {
     expect(await membersOf(platform, tree)).toEqual([]);
   });
 
-  it('never touches a stranger that was given the pid again', async () => {
+  it('[F48] never touches a stranger that was given the pid again', async () => {
     const stranger: ProcessTree = { ...tree, leader: { pid: leader.pid, startTime: leader.startTime - 1 } };
     const other = platform.subprocess.add({ argv: ['postgres'] });
     const reused: ProcessTree = { leader: { pid: other.pid, startTime: other.startTime - 1 }, mark: 'none' };

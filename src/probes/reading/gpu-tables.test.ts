@@ -49,7 +49,7 @@ describe('the table of GPUs', () => {
     });
   });
 
-  it('keeps a device by its uuid, in whatever order they come', () => {
+  it('[F78] keeps a device by its uuid, in whatever order they come', () => {
     const other = read(gpus(ROW_B, ROW_A)).devices.toReversed();
     expect(other).toEqual(read(gpus(ROW_A, ROW_B)).devices);
   });
@@ -73,7 +73,7 @@ describe('the table of GPUs', () => {
     'N/A',
     'Unknown Error',
     '[GPU requires reset]',
-  ])('takes %s for no number, and keeps the device with the reason', (word) => {
+  ])('[F75] takes %s for no number, and keeps the device with the reason', (word) => {
     const total = device(`GPU-a, ${word}, 512 MiB, 580.95.05, [N/A], NVIDIA GB10`);
     expect(total).toMatchObject({ uuid: 'GPU-a', name: 'NVIDIA GB10', totalBytes: 0, usedBytes: null });
     expect(total.trouble).toContain(word);
@@ -119,7 +119,7 @@ describe('the table of GPUs', () => {
     expect(() => read(output(`${HEADER}\n`))).toThrow('lists no GPU');
   });
 
-  it('doubts a device that uses more than it has, and one that has nothing', () => {
+  it('[F84] doubts a device that uses more than it has, and one that has nothing', () => {
     expect(device('GPU-a, 100 MiB, 101 MiB, 580.95.05, [N/A], X').trouble).toContain('more is used than there is');
     expect(device('GPU-a, 0 MiB, 0 MiB, 580.95.05, [N/A], X').trouble).toContain('0 MiB');
     expect(device('GPU-a, 100 MiB, 100 MiB, 580.95.05, [N/A], X').trouble).toBeNull();
@@ -131,7 +131,7 @@ describe('the table of GPUs', () => {
     );
   });
 
-  it('takes CRLF and warnings around the table', () => {
+  it('[F80] takes CRLF and warnings around the table', () => {
     const text = [
       'WARNING: something is deprecated',
       '',
