@@ -33,11 +33,14 @@ export class Bench implements AsyncDisposable {
   /** Every request that any engine was ever sent: what other parsers are asked about. */
   readonly forwarded: Buffer[] = [];
   #linesSeen = 0;
+  /** Line of the head that lets a request in, its end included; '' where none is needed. */
+  readonly #credential: string;
   #goods = 0;
 
-  constructor(gateway: TestGateway, recorder: Recorder) {
+  constructor(gateway: TestGateway, recorder: Recorder, key: string) {
     this.gateway = gateway;
     this.recorder = recorder;
+    this.#credential = key === '' ? '' : `Authorization: Bearer ${key}\r\n`;
   }
 
   get port(): number {
@@ -56,7 +59,7 @@ export class Bench implements AsyncDisposable {
 
   goodRequest(model: Model = 'near'): { readonly bytes: Buffer; readonly isAnswer: (answer: Answer) => boolean } {
     const body = Buffer.from(JSON.stringify({ model, nonce: `good-${this.#goods++}` }));
-    const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n${this.#credential}Content-Length: ${body.length}\r\n\r\n`;
     return {
       bytes: Buffer.concat([Buffer.from(head), body]),
       isAnswer: (answer) => answer.status === 200 && answer.body.toString().includes(digestOf(body)),
@@ -107,12 +110,14 @@ export class Bench implements AsyncDisposable {
 export const firstAnswer = (answers: readonly Answer[]): 'enough' | 'wait' =>
   answers.some(({ status }) => status >= 200) ? 'enough' : 'wait';
 
-export async function startBench(more = ''): Promise<Bench> {
+/** `key`: of an administrator, where `more` configures keys. */
+export async function startBench(more = '', key = ''): Promise<Bench> {
   const recorder = new Recorder();
   const port = await recorder.listen();
   const command = JSON.stringify([process.execPath, PIPE, '${port}', String(port)]);
   const gateway = await startTestGateway({
     recount: false,
+    ...(key === '' ? {} : { adminKey: key }),
     server: `  max_body_size: ${MAX_BODY / 1024}KiB\n  keepalive: { after: 0, every: 0 }\n`,
     yaml: [
       'devices: { probe: none }',
@@ -125,7 +130,7 @@ export async function startBench(more = ''): Promise<Bench> {
       more,
     ].join('\n'),
   });
-  const bench = new Bench(gateway, recorder);
+  const bench = new Bench(gateway, recorder, key);
   for (const model of MODELS) {
     const good = bench.goodRequest(model);
     const { answers } = await talk({ port: bench.port, pieces: [good.bytes], next: firstAnswer });
