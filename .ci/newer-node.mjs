@@ -41,6 +41,7 @@ const run = spawnSync(
     // Had their turn; what they add, Docker and a browser, is the same on every line of Node.
     '--exclude=test/docker/**',
     '--exclude=test/browser/**',
+    '--exclude=test/faults/**',
     '--exclude=test/e2e/docker-*',
   ],
   {
