@@ -74,9 +74,7 @@ export class Bench implements AsyncDisposable {
     readonly requests: readonly Recorded[];
     readonly lines: readonly AccessLine[];
   }> {
-    const good = this.goodRequest();
-    const { answers } = await talk({ port: this.port, pieces: [good.bytes], next: firstAnswer });
-    expect(answers.map((answer) => good.isAnswer(answer))).toEqual([true]);
+    await this.good();
     const requests = this.recorder.take();
     for (const { raw } of requests) {
       readUnambiguous(raw);
@@ -88,6 +86,13 @@ export class Bench implements AsyncDisposable {
     expect(this.recorder.pending).toBe(0);
     await this.idle();
     return { requests: requests.slice(0, -1), lines: lines.slice(0, -1) };
+  }
+
+  /** A request on a new connection gets its own answer. */
+  async good(): Promise<void> {
+    const good = this.goodRequest();
+    const { answers } = await talk({ port: this.port, pieces: [good.bytes], next: firstAnswer });
+    expect(answers.map((answer) => good.isAnswer(answer))).toEqual([true]);
   }
 
   async idle(): Promise<void> {
