@@ -50,6 +50,8 @@ export interface ClientWorld {
   readonly ended: (exchange: Exchange) => void;
 }
 
+/** Slow readers lose patience with themselves: byte by byte a large answer would take an hour. */
+const SLOW_READS = 400;
 const RETRY_CONNECT: Milliseconds = 500;
 
 export class Client implements Party {
@@ -59,6 +61,7 @@ export class Client implements Party {
   #far: FarEnd | null = null;
   #life = 0;
   #current: Exchange | null = null;
+  #slowReads = 0;
   done = false;
 
   constructor(world: ClientWorld, random: Random, orders: readonly Order[]) {
@@ -79,7 +82,8 @@ export class Client implements Party {
       this.#leave(exchange);
     } else if (answer !== null && (answer.complete || answer.malformed !== null)) {
       this.#finish(exchange);
-    } else if (readEveryMs > 0) {
+    } else if (readEveryMs > 0 && this.#slowReads < SLOW_READS) {
+      this.#slowReads += 1;
       this.#far?.pauseReading();
       const far = this.#far;
       this.#world.time.after(this.#random.around(readEveryMs), () => far?.resumeReading());
@@ -129,6 +133,7 @@ export class Client implements Party {
       sentAll: false,
     };
     this.#current = exchange;
+    this.#slowReads = 0;
     this.#world.begun(exchange);
     this.#send(far, exchange);
     if (order.leaving.when === 'after') {

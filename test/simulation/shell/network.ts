@@ -4,8 +4,6 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Network } from '../../../src/proxy/network.ts';
 import { TIMER_MAX } from '../../../src/units.ts';
 import type { Random } from '../random.ts';
-import type { Engines } from './engine.ts';
-import type { Life } from './machine.ts';
 import type { Time } from './time.ts';
 import { WireSocket, type FarEnd, type WireRules } from './wire.ts';
 
@@ -56,10 +54,18 @@ class WireServer extends Server {
   }
 }
 
+/** Who listens at a port. */
+export interface Listening {
+  readonly listening: boolean;
+  accept(far: FarEnd): void;
+}
+
 export interface LoopbackOptions {
   readonly time: Time;
-  readonly life: Life;
-  readonly engines: Engines;
+  /** The process whose loopback it is. */
+  readonly life: { readonly alive: boolean };
+  /** How a connection to a port goes. */
+  readonly engines: { fate(port: number, random: Random): Listening | 'refused' | 'swallowed' };
   readonly random: Random;
   readonly rules: () => WireRules;
 }

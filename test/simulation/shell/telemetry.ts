@@ -69,6 +69,7 @@ export class ShellTelemetry implements GatewayTelemetry {
     return undefined;
   }
 
+  reloaded(): void {}
   setLevel(): void {}
   setModels(): void {}
   setSecrets(): void {}
