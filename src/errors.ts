@@ -78,6 +78,7 @@ export const ERRORS = {
   request_too_large: invalid(413, { anthropicType: 'request_too_large' }),
   unsupported_media_type: invalid(415),
   expectation_failed: invalid(417),
+  config_invalid: invalid(422),
   header_too_large: invalid(431),
   invalid_api_key: invalid(401, { type: 'authentication_error', anthropicType: 'authentication_error' }),
   permission_denied: invalid(403, { type: 'permission_error', anthropicType: 'permission_error' }),

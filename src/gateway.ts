@@ -1,8 +1,9 @@
 /** The composition root: the only place that knows every part. (configuration, platform) → a gateway that starts and drains. */
 import { createAdmin } from './admin/create-admin.ts';
 import { readStaticFiles } from './admin/static-files.ts';
-import { createAccess } from './auth/access.ts';
 import type { Config, ListenAddress } from './config/config.ts';
+import { logSecrets } from './config/log-secrets.ts';
+import type { ReloadReport, ReloadTrigger } from './config/reload-report.ts';
 import { Commands } from './controller/commands.ts';
 import { Controller, type ControllerOptions } from './controller/controller.ts';
 import { UnknownDevices } from './controller/device-monitor.ts';
@@ -14,18 +15,22 @@ import type { ReplicaRef } from './core/state.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
-import { createModelRuntimes } from './model-runtimes.ts';
-import { createFileFacts, refusalOf } from './model-sizes.ts';
+import { createModelRuntimes, type ReplaceableRuntimes } from './model-runtimes.ts';
+import { createFileFacts } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
 import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import type { Probe } from './probes/probe.ts';
 import { createProbe } from './probes/registry.ts';
 import type { Network } from './proxy/network.ts';
 import { createProxy, type Proxy } from './proxy/proxy.ts';
-import { toProxySettings } from './proxy-settings.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
+import { PinBook } from './pin-book.ts';
+import { createSource, makeOf, reconcilingOf } from './reloading.ts';
+import type { ConfigSource, Ends, Present, Source } from './reloading.ts';
+import { gatewayError, GatewayFailure } from './errors.ts';
 import { SECOND, type Milliseconds } from './units.ts';
 
+export type { ConfigSource } from './reloading.ts';
 export { UnknownDevices } from './controller/device-monitor.ts';
 
 export interface GatewayOptions {
@@ -39,6 +44,8 @@ export interface GatewayOptions {
   readonly dashboard?: string;
   /** Where the data plane's sockets come from; the system's, unless said otherwise. */
   readonly network?: Network;
+  /** Where another configuration comes from; without it this one stays. */
+  readonly source?: ConfigSource;
 }
 
 export interface Bound {
@@ -53,6 +60,11 @@ export interface Gateway {
    * that come meanwhile wait. Rejects when the port cannot be bound, and with UnknownDevices.
    */
   start(listening?: (bound: Bound) => void): Promise<Bound>;
+  /**
+   * Reads the configuration again, once the start has ended, and puts it in force if it can be used; `dryRun` only says
+   * what would come of it. Rejects with GatewayFailure when the gateway is ending, or has nothing to read it from.
+   */
+  reload(trigger: ReloadTrigger, dryRun?: boolean): Promise<ReloadReport>;
   /** Stops admission, lets accepted requests end within `shutdown_timeout`, then stops or leaves the engines. Idempotent. */
   drain(): Promise<'clean' | 'cut'>;
   /** At once: sockets closed, and engines killed unless they are to stay. Idempotent. */
@@ -83,25 +95,28 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
   const parts: { proxy?: Proxy } = {};
-  const fleet = await createFleet(options, stateDir, {
+  const present: Present = { made: makeOf(config, platform) };
+  const fleet = await createFleet(options, present, stateDir, {
     close: (replicaId) => parts.proxy?.pools.close(replicaId),
     destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
   });
   const { controller, runtimes } = fleet;
-  const access = createAccess({
-    auth: config.auth,
-    allowedHosts: config.server.allowedHosts,
-    corsOrigins: config.server.corsOrigins,
-  });
-  const settings = toProxySettings(config, platform.clock.wall());
+  telemetry.setModels(config.models.keys());
+  telemetry.setSecrets(logSecrets(config, platform.env));
+  const ends = { ending: new AbortController(), closing: new AbortController() };
+  const source =
+    options.source &&
+    createSource({ ...options, ...fleet, present, ends, accessChanged: () => admin.accessChanged() }, options.source);
   const control = new Commands(controller, runtimes, () => []);
   const { dashboard } = options;
   const pages = { ...platform.files, sha256: platform.sha256 };
   const admin = createAdmin({
     control,
     dashboard: dashboard === undefined ? undefined : await readStaticFiles(pages, dashboard),
-    config: () => config,
-    access: () => access,
+    config: () => source?.reloader.inForce.config ?? config,
+    inForce: () => source?.reloader.inForce ?? null,
+    reload: (dryRun) => gateway.reload('api', dryRun),
+    access: () => present.made.access,
     telemetry,
     proxyStats: () => proxy.stats(),
     clock: platform.clock,
@@ -109,9 +124,9 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     gateway: { id: stateDir.gatewayId, version: options.version },
   });
   const proxy = createProxy({
-    settings: () => settings,
+    settings: () => present.made.proxySettings,
     gate: controller.desk,
-    access,
+    access: { check: (need, facts) => present.made.access.check(need, facts) },
     telemetry,
     platform,
     modelState: (model) => controller.modelState(model) ?? 'cold',
@@ -120,24 +135,31 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     ...(options.network && { network: options.network }),
   });
   parts.proxy = proxy;
+  const problems = (): Config['problems'] => source?.reloader.problems ?? config.problems;
   telemetry.observe({
     snapshot: () => controller.snapshot(),
     proxyStats: () => proxy.stats(),
-    configProblems: () => config.problems.filter((problem) => problem.severity !== 'info').length,
+    configProblems: () => problems().filter((problem) => problem.severity !== 'info').length,
+    ...(source && { configLoadedAt: () => source.reloader.inForce.loadedAt }),
   });
-  return new WiredGateway({ ...options, ...fleet, stateDir, admin, proxy });
+  const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, proxy, ends, source });
+  return gateway;
 }
 
 interface Fleet {
   readonly controller: Controller;
-  readonly runtimes: ModelRuntimes;
+  readonly runtimes: ReplaceableRuntimes;
   readonly probe: Probe;
   readonly footprints: FootprintFile;
-  /** As an earlier run left them. */
-  readonly pinned: readonly string[];
+  readonly pins: PinBook;
 }
 
-async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: UpstreamPools): Promise<Fleet> {
+async function createFleet(
+  options: GatewayOptions,
+  present: Present,
+  stateDir: StateDir,
+  pools: UpstreamPools,
+): Promise<Fleet> {
   const { config, platform, telemetry } = options;
   const { log } = telemetry;
   const parts: { controller?: Controller } = {};
@@ -153,10 +175,11 @@ async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: U
   const probe = createProbe(config.devices, config.drivers.docker, platform, stateDir.gatewayId);
   const legacyPath = platform.env['MEMORY_FOOTPRINT_FILE'] || null;
   const footprints = new FootprintFile({ platform, log, folder: stateDir.folder, legacyPath });
-  const pinned = await stateDir.readPins();
-  // A model that is missing from one run's configuration stays pinned for the next.
-  const absent = pinned.filter((model) => !config.models.has(model));
-  const { settings, ...devices } = deviceOptions(options);
+  const pinned = await stateDir.readPins((aside) =>
+    log.warn({ aside }, 'the file of pins is damaged; it is put aside and nothing is pinned'),
+  );
+  const pins = new PinBook(stateDir, log, pinned);
+  const { settings, ...devices } = deviceOptions(options, present);
   parts.controller = new Controller({
     settings: settings(devices.known, 1),
     runtimes,
@@ -166,25 +189,26 @@ async function createFleet(options: GatewayOptions, stateDir: StateDir, pools: U
     platform,
     telemetry,
     pools,
-    savePins: (models) => {
-      stateDir
-        .writePins([...models, ...absent])
-        .catch((error: unknown) => log.error({ err: error }, 'pins cannot be written down'));
-    },
+    savePins: (models) => pins.save(models, present.made.config.models.keys()),
     recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
   });
-  return { controller: parts.controller, runtimes, probe, footprints, pinned };
+  return { controller: parts.controller, runtimes, probe, footprints, pins };
 }
 
 /** How devices become settings, and what is said of those that the machine has not got. */
-function deviceOptions({ config, platform, telemetry }: GatewayOptions): ControllerOptions['devices'] {
-  const refuses = refusalOf(config);
+function deviceOptions(
+  { config, platform, telemetry }: GatewayOptions,
+  present: Present,
+): ControllerOptions['devices'] {
   return {
     known: listedDevices(config),
     named: namesDevices(config),
-    settings: (reading, version) => toFleetSettings(config, version, platform.sha256, reading, refuses),
+    settings: (reading, version) => {
+      const { made } = present;
+      return toFleetSettings(made.config, version, platform.sha256, reading, made.refuses);
+    },
     checkNames: (reading, booting) => {
-      const missing = missingDevices(config, reading);
+      const missing = missingDevices(present.made.config, reading);
       if (missing === null) return;
       if (booting) throw new UnknownDevices(missing);
       telemetry.log.error({}, missing);
@@ -192,10 +216,13 @@ function deviceOptions({ config, platform, telemetry }: GatewayOptions): Control
   };
 }
 
-interface Parts extends GatewayOptions, Fleet {
+interface Parts extends Omit<GatewayOptions, 'source'>, Fleet {
+  readonly present: Present;
   readonly stateDir: StateDir;
+  readonly ends: Ends;
   readonly admin: ReturnType<typeof createAdmin>;
   readonly proxy: Proxy;
+  readonly source: Source | undefined;
 }
 
 class WiredGateway implements Gateway {
@@ -204,17 +231,31 @@ class WiredGateway implements Gateway {
   #started: Promise<Bound> | null = null;
   #drained: Promise<'clean' | 'cut'> | null = null;
   #closed: Promise<void> | null = null;
-  readonly #ending = new AbortController();
-  readonly #closing = new AbortController();
 
   constructor(parts: Parts) {
     this.#parts = parts;
     this.id = parts.stateDir.gatewayId;
   }
 
+  get #config(): Config {
+    return this.#parts.present.made.config;
+  }
+
   start(listening: (bound: Bound) => void = () => undefined): Promise<Bound> {
     this.#started ??= this.#start(listening);
     return this.#started;
+  }
+
+  async reload(trigger: ReloadTrigger, dryRun = false): Promise<ReloadReport> {
+    const { source, ends } = this.#parts;
+    if (!source)
+      throw new GatewayFailure(gatewayError('route_not_found', 'This gateway cannot read its configuration.'));
+    // What an earlier run left is judged by the configuration of the start.
+    await this.#started?.catch(() => undefined);
+    if (ends.ending.signal.aborted) {
+      throw new GatewayFailure(gatewayError('shutting_down', 'The gateway is shutting down: nothing is reloaded.'));
+    }
+    return source.reloader.reload(trigger, dryRun);
   }
 
   drain(): Promise<'clean' | 'cut'> {
@@ -228,7 +269,7 @@ class WiredGateway implements Gateway {
   }
 
   async #start(listening: (bound: Bound) => void): Promise<Bound> {
-    const { config, controller, runtimes, platform, telemetry, pinned, footprints, proxy, admin } = this.#parts;
+    const { config, controller, telemetry, pins, footprints, proxy, admin, source } = this.#parts;
     const { listen, adminListen } = config.server;
     controller.post({ kind: 'adoption.begun' });
     const main = await proxy.listen(listen);
@@ -239,22 +280,23 @@ class WiredGateway implements Gateway {
     };
     listening(bound);
     controller.post({ kind: 'footprints.loaded', footprints: await footprints.load() });
-    const [signal, ending] = [this.#closing.signal, this.#ending.signal];
-    if (!(await reconcile({ controller, runtimes, platform, log: telemetry.log, signal, ending }))) return bound;
+    if (!(await reconcile(reconcilingOf(this.#parts)))) return bound;
     const { devices, replicas } = controller.state;
     telemetry.log.info({ devices: devices.size, found: replicas.size }, 'models can start');
-    for (const model of pinned) controller.post({ kind: 'model.pin', model, pinned: true });
+    for (const model of pins.pinned) controller.post({ kind: 'model.pin', model, pinned: true });
     for (const model of config.models.values()) {
       if (model.preload || model.alwaysOn) controller.post({ kind: 'model.load', model: model.name });
     }
+    source?.watch();
     return bound;
   }
 
   async #drain(): Promise<'clean' | 'cut'> {
-    const { config, controller, admin, proxy, platform } = this.#parts;
+    const { controller, admin, proxy, platform, ends } = this.#parts;
     // In the middle of its start: what an earlier run left is entered first, so that it ends or stays by policy.
-    this.#ending.abort();
+    ends.ending.abort();
     await this.#started?.catch(() => undefined);
+    const config = this.#config;
     const limit = config.server.shutdownTimeout;
     const deadline = controller.now + limit;
     controller.post({ kind: 'shutdown.begun', keep: keptDrivers(config), deadline });
@@ -276,9 +318,11 @@ class WiredGateway implements Gateway {
   }
 
   async #close(): Promise<void> {
-    const { controller, admin, proxy, runtimes, probe, footprints, stateDir, telemetry, platform } = this.#parts;
-    this.#ending.abort();
-    this.#closing.abort(new Error('the gateway ends'));
+    const { controller, admin, proxy, runtimes, probe, footprints, stateDir, telemetry, platform, ends, source } =
+      this.#parts;
+    ends.ending.abort();
+    ends.closing.abort(new Error('the gateway ends'));
+    source?.close();
     controller.close();
     admin.close();
     const killed = killEngines(this.#parts);
@@ -303,8 +347,8 @@ function keptDrivers({ server }: Config): readonly DriverKind[] {
 }
 
 /** Nothing that policy says must go may outlive the gateway: whole groups and containers, without asking. */
-async function killEngines({ config, controller, runtimes, platform, telemetry }: Parts): Promise<void> {
-  const kept = keptDrivers(config);
+async function killEngines({ present, controller, runtimes, platform, telemetry }: Parts): Promise<void> {
+  const kept = keptDrivers(present.made.config);
   const ending: Promise<void>[] = [];
   for (const { id, generation, phase, driver, endpoint } of controller.state.replicas.values()) {
     if (kept.includes(driver) || driver === 'external' || phase === 'reserved') continue;

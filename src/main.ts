@@ -9,10 +9,11 @@ import { runCli } from './cli/run-cli.ts';
 import { EXIT } from './cli/world.ts';
 import type { OutputStream, ServedGateway, World } from './cli/world.ts';
 import type { Config } from './config/config.ts';
+import { logSecrets } from './config/log-secrets.ts';
 import { checkMachine } from './doctor/check-machine.ts';
 import { examine } from './doctor/examine.ts';
 import { surveyMachine } from './doctor/survey.ts';
-import { createGateway } from './gateway.ts';
+import { createGateway, type ConfigSource } from './gateway.ts';
 import { planOnThisMachine } from './offline-plan.ts';
 import { systemMachine } from './platform/machine.ts';
 import { createPlatform } from './platform/system.ts';
@@ -69,22 +70,6 @@ function outputStream(stream: NodeJS.WriteStream): OutputStream {
   };
 }
 
-const SECRET_HEADER = /key|token|secret|auth|cookie/i;
-
-/** Values that no log line may show, wherever they turn up. */
-function secretsOf(config: Config): string[] {
-  const names = ['HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN', 'GATEWAY_ADMIN_KEY'];
-  const fromEnvironment = [
-    ...names.map((name) => process.env[name]),
-    ...(process.env['GATEWAY_API_KEYS']?.split(',') ?? []),
-  ];
-  const fromModels = [...config.models.values()].flatMap((model) => [
-    model.apiKey,
-    ...Object.entries(model.headers).flatMap(([name, value]) => (SECRET_HEADER.test(name) ? [value] : [])),
-  ]);
-  return [...fromEnvironment, ...fromModels].flatMap((secret) => (secret ? [secret.trim()] : []));
-}
-
 const { root, version } = findPackage();
 const platform = createPlatform();
 const here = { platform, machine: systemMachine };
@@ -128,20 +113,20 @@ function readKeys(run: (key: string) => void): Disposable {
   };
 }
 
-async function openGateway(config: Config): Promise<ServedGateway> {
+async function openGateway(config: Config, source: ConfigSource): Promise<ServedGateway> {
   serving = true;
   const telemetry = createTelemetry({
     level: config.log.level,
     format: config.log.format,
     output: { descriptor: STDOUT, isTerminal: isatty(STDOUT), colour: wantsColour(process.stdout) },
-    secrets: secretsOf(config),
+    secrets: logSecrets(config, platform.env),
     clock: platform.clock,
     isModel: (name) => config.models.has(name),
     processMetrics: true,
   });
   process.once('exit', () => telemetry.flush());
   const dashboard = fileURLToPath(new URL('dist/web', root));
-  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid, dashboard });
+  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid, dashboard, source });
   return { gateway, log: telemetry.log, flush: () => telemetry.flush() };
 }
 

@@ -1,12 +1,12 @@
 /** Binds each configured model to its driver and its engine. Wiring, not policy. */
-import type { Config, ModelConfig } from './config/config.ts';
+import type { Config, DriverKind, ModelConfig } from './config/config.ts';
 import type { LaunchRequest, ModelRuntime, ModelRuntimes } from './controller/model-runtime.ts';
 import type { Upstream } from './controller/gate.ts';
 import type { FetchSpec, LaunchSpec } from './core/launch.ts';
 import type { DeviceSettings } from './core/settings.ts';
 import type { Endpoint, ReplicaRef } from './core/state.ts';
 import type { Driver } from './drivers/driver.ts';
-import { createDriver } from './drivers/registry.ts';
+import { createRenewableDriver } from './drivers/registry.ts';
 import type { Engine, LaunchContext } from './engines/engine.ts';
 import { engineOf } from './engines/registry.ts';
 import { engineKeys, type EngineKeys } from './platform/engine-keys.ts';
@@ -37,33 +37,58 @@ export interface RuntimesOptions extends FileFacts {
   readonly notice: (text: string) => void;
 }
 
-export async function createModelRuntimes(options: RuntimesOptions): Promise<ModelRuntimes> {
-  const { config, platform, stateDir, notice } = options;
+export interface ReplaceableRuntimes extends ModelRuntimes {
+  /**
+   * Prepares what belongs to another configuration, and returns what puts it in place of the present one. A model whose
+   * engine stays the same keeps its runtime, which follows the new settings; `changed` ones and new ones get another.
+   */
+  prepare(config: Config, changed: ReadonlySet<string>): () => void;
+}
+
+export async function createModelRuntimes(options: RuntimesOptions): Promise<ReplaceableRuntimes> {
+  const { platform, stateDir, notice } = options;
+  let { config } = options;
   const keys = await engineKeys(platform, stateDir.folder);
   const { docker } = config.drivers;
   const context = { platform, stateDir: stateDir.folder, gatewayId: stateDir.gatewayId, docker, notice };
-  const drivers = {
-    docker: createDriver('docker', context),
-    external: createDriver('external', context),
-    process: createDriver('process', context),
-    simulated: createDriver('simulated', context),
-  } satisfies Record<ModelConfig['driver'], Driver>;
-  const all: readonly Driver[] = Object.values(drivers);
-  const models = [...config.models.values()];
   // Its client is not even loaded where there is no daemon and nobody asks for one.
-  const withDocker = models.some(({ driver }) => driver === 'docker') || (await isThere(platform, docker.socket));
-  const runtimes = new Map<string, ModelRuntime>();
-  for (const model of models) {
-    runtimes.set(
-      model.name,
-      bind({ ...options, model, driver: drivers[model.driver], engine: engineOf(model.engine), keys }),
-    );
-  }
+  const asksDocker = async (): Promise<boolean> =>
+    [...config.models.values()].some(({ driver }) => driver === 'docker') || (await isThere(platform, docker.socket));
+  const drivers: Readonly<Record<DriverKind, Driver>> = {
+    docker: createRenewableDriver('docker', context, asksDocker),
+    external: createRenewableDriver('external', context),
+    process: createRenewableDriver('process', context),
+    simulated: createRenewableDriver('simulated', context),
+  };
+  const all: readonly Driver[] = Object.values(drivers);
+  const bindingOf = (next: Config, model: ModelConfig): Binding => ({
+    ...options,
+    config: next,
+    model,
+    driver: drivers[model.driver],
+    engine: engineOf(model.engine),
+    keys,
+  });
+  let bound: ReadonlyMap<string, BoundModel> = new Map();
+  const prepare = (next: Config, changed: ReadonlySet<string>): (() => void) => {
+    const steps = [...next.models.values()].map((model) => {
+      const binding = bindingOf(next, model);
+      const known = changed.has(model.name) ? undefined : bound.get(model.name);
+      return { name: model.name, model: known ?? bind(binding), binding };
+    });
+    return () => {
+      config = next;
+      for (const { model, binding } of steps) model.follow(binding);
+      bound = new Map(steps.map(({ name, model }) => [name, model]));
+    };
+  };
+  prepare(config, new Set())();
   return {
-    of: (model) => runtimes.get(model),
+    of: (model) => bound.get(model)?.runtime,
     driverOf: (kind) => all.find((driver) => driver.kind === kind),
-    drivers: all.filter(({ kind }) => kind !== 'docker' || withDocker),
+    drivers: all,
     adoptionBarred: keys.fresh ? 'the secret that its key was made from is lost' : null,
+    prepare,
   };
 }
 
@@ -80,27 +105,41 @@ interface Binding extends Pick<RuntimesOptions, 'config' | 'devices' | 'sizeOf' 
   readonly keys: EngineKeys;
 }
 
-function bind(binding: Binding): ModelRuntime {
-  const { model, driver, engine, keys } = binding;
+interface BoundModel {
+  readonly runtime: ModelRuntime;
+  /** The configuration was replaced by one in which its engine is the same. */
+  follow(binding: Binding): void;
+}
+
+/** What makes the engine what it is cannot change under a runtime; whatever else it says is asked of the present binding. */
+function bind(first: Binding): BoundModel {
+  const { model, driver, engine, keys } = first;
+  let binding = first;
   const external = model.driver === 'external';
+  let credentials = externalHeaders(model);
   let version: string | null = null;
   let tokenizer: string | null = null;
-  const headers = (replica: ReplicaRef): Readonly<Record<string, string>> =>
-    external ? externalHeaders(model) : { authorization: `Bearer ${keys.keyFor(replica)}` };
-  return {
+  const ownHeaders = (replica: ReplicaRef): (() => Readonly<Record<string, string>>) => {
+    if (external) return () => credentials;
+    const headers = { authorization: `Bearer ${keys.keyFor(replica)}` };
+    return () => headers;
+  };
+  const runtime: ModelRuntime = {
     model: model.name,
     driver,
     readyAtOnce: external,
-    healthPath: engine.healthPath(model),
+    get healthPath() {
+      return engine.healthPath(binding.model);
+    },
     listsModels: engine.listsModels,
     servedName: engine.servedName(model),
     launchSpec: (request) =>
       external ? externalSpec(model) : engine.launchSpec({ ...launchContext(binding, request), version, tokenizer }),
-    upstream: (replica, endpoint): Upstream => upstreamOf(model, engine, endpoint, replica, headers(replica)),
-    controlHeaders: headers,
-    size: () => (hasFiles(binding) ? binding.sizeOf(model) : null),
+    upstream: (replica, endpoint) => upstreamOf(() => binding, endpoint, replica, ownHeaders(replica)),
+    controlHeaders: (replica) => ownHeaders(replica)(),
+    size: () => (hasFiles(binding) ? binding.sizeOf(binding.model) : null),
     findTokenizer: async () => {
-      if (hasFiles(binding)) tokenizer = await binding.tokenizerOf(model);
+      if (hasFiles(binding)) tokenizer = await binding.tokenizerOf(binding.model);
     },
     fetchSpec: () => fetchSpec(binding),
     readProgress: (line) => {
@@ -112,23 +151,35 @@ function bind(binding: Binding): ModelRuntime {
     readCounters: (metrics) => engine.readCounters(metrics),
     classifyFailure: (lines, exit) => engine.classifyFailure(lines, exit),
   };
+  return {
+    runtime,
+    follow: (next) => {
+      binding = next;
+      credentials = externalHeaders(next.model);
+    },
+  };
 }
 
+/** Kept as long as its replica: slots and credentials may change meanwhile. */
 function upstreamOf(
-  model: ModelConfig,
-  engine: Engine,
+  binding: () => Binding,
   endpoint: Endpoint,
   replica: ReplicaRef,
-  headers: Readonly<Record<string, string>>,
+  headers: () => Readonly<Record<string, string>>,
 ): Upstream {
+  const { model, engine } = binding();
   const external = model.driver === 'external';
   return {
     id: replica.id,
     origin: endpoint.origin,
     pathPrefix: endpoint.pathPrefix,
-    headers,
+    get headers() {
+      return headers();
+    },
     servedName: engine.servedName(model),
-    connections: model.maxConcurrent + CONTROL_RESERVE,
+    get connections() {
+      return binding().model.maxConcurrent + CONTROL_RESERVE;
+    },
     idleLimit: !external && engine.kind === 'vllm' ? IDLE_LIMIT_OWN : IDLE_LIMIT_OTHER,
     external,
   };

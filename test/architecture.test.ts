@@ -71,6 +71,15 @@ const ZONES: Readonly<Record<string, Zone>> = {
     types: ['model-sizes.ts'],
   },
   'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
+  'pin-book.ts': { types: ['platform', 'telemetry'] },
+  'reloader.ts': { from: ['config'], types: ['core', 'platform', 'telemetry'] },
+  'reloading.ts': {
+    from: [
+      ...['auth', 'config', 'controller', 'core', 'platform', 'proxy', 'telemetry'],
+      ...['fleet-devices.ts', 'launch-identity.ts', 'model-runtimes.ts', 'model-sizes.ts', 'pin-book.ts'],
+      ...['proxy-settings.ts', 'reloader.ts'],
+    ],
+  },
   'offline-plan.ts': {
     from: [
       ...['config', 'controller', 'core', 'platform', 'probes'],
@@ -92,7 +101,14 @@ const ZONES: Readonly<Record<string, Zone>> = {
         'telemetry',
         'platform',
       ],
-      ...['fleet-devices.ts', 'fleet-settings.ts', 'proxy-settings.ts', 'model-runtimes.ts', 'model-sizes.ts'],
+      ...[
+        'fleet-devices.ts',
+        'fleet-settings.ts',
+        'model-runtimes.ts',
+        'model-sizes.ts',
+        'pin-book.ts',
+        'reloading.ts',
+      ],
     ],
   },
   'main.ts': {

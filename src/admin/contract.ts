@@ -4,6 +4,9 @@
  * `*_at` are ISO 8601 in UTC, `*_s` seconds, `*_mib` MiB; the original's fields keep its epoch seconds.
  */
 import { z } from 'zod';
+import { configStatus } from './config-contract.ts';
+
+export { reloadAnswer, type ReloadAnswer } from './config-contract.ts';
 
 const moment = z.iso.datetime();
 const mib = z.number();
@@ -22,16 +25,6 @@ export const healthAnswer = z.object({ status: z.literal('ok') });
 
 export const readyAnswer = z.object({ status: z.enum(['ready', 'not_ready']), reasons: z.array(z.string()) });
 export type ReadyAnswer = z.infer<typeof readyAnswer>;
-
-const configProblem = z.object({
-  severity: z.enum(['error', 'warning', 'info']),
-  source: z.string(),
-  line: z.number().int().nullable(),
-  column: z.number().int().nullable(),
-  path: z.string(),
-  code: z.string(),
-  message: z.string(),
-});
 
 /** `discovery`: its share of the device, until it is measured. */
 const needBasis = z.enum(['declared', 'footprint', 'estimate', 'discovery']);
@@ -216,7 +209,7 @@ export const statusAnswer = z.object({
     uptime_s: z.number(),
     state: gatewayState,
   }),
-  config: z.object({ source: z.string().nullable(), problems: z.array(configProblem) }),
+  config: configStatus,
   limits: z.object({
     max_queue_size: z.number().int(),
     max_concurrent: z.number().int(),

@@ -5,10 +5,12 @@ import type { Hono } from 'hono';
 import { isLoopbackHost } from '../auth/addresses.ts';
 import { gatewayError } from '../errors.ts';
 import { createApp } from './app.ts';
+import type { OpenAnswers } from './open-answers.ts';
 import type { AdminOptions } from './options.ts';
 import { errorReply } from './reply.ts';
 import { commandRoutes } from './routes/command.ts';
 import { followingRoutes } from './routes/follow.ts';
+import { reloadRoutes } from './routes/reload.ts';
 import { observingRoutes } from './routes/observe.ts';
 import type { Environment } from './routing.ts';
 
@@ -28,17 +30,20 @@ export interface Admin {
   readonly separate: ControlPaths;
   /** Ends open event streams, followed logs and waiting commands. */
   close(): void;
+  /** Ends those of callers who may not have them any more. */
+  accessChanged(): void;
 }
 
 const EVERYWHERE: ReadonlySet<string> = new Set(['/', '/healthz', '/readyz', '/gateway/status']);
 
 export function createAdmin(options: AdminOptions): Admin {
   const startedAt = options.clock.monotonic();
-  const closers = new Set<() => void>();
+  const open: OpenAnswers = new Map();
   const app = createApp(options, [
     ...observingRoutes(options, startedAt),
-    ...followingRoutes(options, startedAt, closers),
-    ...commandRoutes(options, closers),
+    ...followingRoutes(options, startedAt, open),
+    ...commandRoutes(options, open),
+    ...reloadRoutes(options),
   ]);
   const { listen, adminListen } = options.config().server;
   const handle = (host: string): ControlPaths['handle'] => requestListener(app, options, isLoopbackHost(host));
@@ -50,7 +55,10 @@ export function createAdmin(options: AdminOptions): Admin {
     },
     separate: { owns: () => true, handle: handle((adminListen ?? listen).host) },
     close: () => {
-      for (const close of closers) close();
+      for (const end of open.keys()) end();
+    },
+    accessChanged: () => {
+      for (const [end, allowed] of open) if (!allowed()) end();
     },
   };
 }

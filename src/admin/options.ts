@@ -1,6 +1,7 @@
 /** What the control plane is given. */
 import type { Access, RequestFacts } from '../auth/auth.ts';
 import type { Config } from '../config/config.ts';
+import type { InForce, ReloadReport } from '../config/reload-report.ts';
 import type { FleetControl } from '../controller/control.ts';
 import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
 import type { ProxyStats } from '../telemetry/telemetry.ts';
@@ -12,6 +13,10 @@ export interface AdminOptions {
   /** The configuration in force: a reload replaces it, and the access rules with it. */
   readonly config: () => Config;
   readonly access: () => Access;
+  /** How it came into force; null, or left out, where it is that of the start for good. */
+  readonly inForce?: () => InForce | null;
+  /** Rejects with GatewayFailure. */
+  readonly reload?: (dryRun: boolean) => Promise<ReloadReport>;
   readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'activity' | 'meanStart'>;
   readonly proxyStats: () => ProxyStats;
   /** The platform's. */

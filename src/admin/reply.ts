@@ -5,23 +5,26 @@ import { MINUTE, SECOND } from '../units.ts';
 import type { Milliseconds } from '../units.ts';
 import type { ErrorAnswer } from './contract.ts';
 
-export function errorReply(error: GatewayError): Response {
-  const row = ERRORS[error.code];
-  const body: ErrorAnswer & { error: { cause?: string } } = {
+export function errorBody(error: GatewayError): ErrorAnswer & { readonly error: { readonly cause?: string } } {
+  return {
     error: {
       message: error.message,
-      type: row.type,
+      type: ERRORS[error.code].type,
       param: error.param ?? null,
       code: error.code,
       ...(error.cause === undefined ? {} : { cause: error.cause }),
     },
   };
+}
+
+export function errorReply(error: GatewayError): Response {
+  const row = ERRORS[error.code];
   const later = row.status === 503 || row.status === 429;
   const headers = later ? retryAfter(error.retryAfterMs ?? SECOND) : new Headers();
   if (error.allow !== undefined) headers.set('allow', error.allow);
   if (error.code === 'invalid_api_key') headers.set('www-authenticate', 'Bearer');
   if (!(error.shouldRetry ?? row.retry)) headers.set('x-should-retry', 'false');
-  return jsonReply(body, row.status, headers);
+  return jsonReply(errorBody(error), row.status, headers);
 }
 
 /** `retry-after` in whole seconds and `retry-after-ms`, both between one second and one minute. */

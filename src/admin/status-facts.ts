@@ -1,5 +1,6 @@
 /** What a status answer is made from, and how its numbers are written. */
 import type { Config } from '../config/config.ts';
+import type { InForce } from '../config/reload-report.ts';
 import type { DeviceSnapshot, FleetSnapshot, ReplicaSnapshot } from '../core/snapshot.ts';
 import { MIB, SECOND } from '../units.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
@@ -9,6 +10,7 @@ import type { AdminOptions } from './options.ts';
 export interface StatusFacts {
   readonly fleet: FleetSnapshot;
   readonly config: Config;
+  readonly inForce: InForce | null;
   readonly health: { readonly ready: boolean; readonly reasons: readonly string[] };
   readonly bufferedBytes: Bytes;
   readonly gateway: { readonly id: string; readonly version: string; readonly startedAt: Milliseconds };
@@ -24,6 +26,7 @@ export function readStatusFacts(options: AdminOptions, startedAt: Milliseconds, 
   return {
     fleet,
     config: options.config(),
+    inForce: options.inForce?.() ?? null,
     health: options.control.health(),
     bufferedBytes: options.proxyStats().bufferedBytes,
     gateway: { ...options.gateway, startedAt },

@@ -1,5 +1,6 @@
 /** `GET /gateway/status`: one snapshot, told in the interface's words. */
 import type { Config } from '../config/config.ts';
+import type { Milliseconds } from '../units.ts';
 import type { Footprint } from '../core/memory/footprint.ts';
 import type { DeviceSnapshot, FleetSnapshot, ModelSnapshot, ReplicaSnapshot } from '../core/snapshot.ts';
 import type { DeviceStatus, FootprintStatus, ModelStatus, ReplicaStatus, StatusAnswer } from './contract.ts';
@@ -11,7 +12,7 @@ import type { StatusFacts, WallTimes } from './status-facts.ts';
 const LEAST_SEEN = 0.02;
 
 export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
-  const { fleet, config } = facts;
+  const { fleet } = facts;
   const times = wallTimes(facts);
   return {
     gateway: {
@@ -21,7 +22,7 @@ export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
       uptime_s: seconds(fleet.at - facts.gateway.startedAt),
       state: stateOf(facts),
     },
-    config: { source: config.source, problems: config.problems.map((problem) => ({ ...problem })) },
+    config: configStatus(facts, times),
     limits: limitsOf(facts),
     devices: mapped(fleet.devices, (device) => deviceStatus(device, fleet, times)),
     models: mapped(fleet.models, (model) => modelStatus(model, facts, times)),
@@ -35,6 +36,18 @@ function stateOf({ fleet, health }: StatusFacts): StatusAnswer['gateway']['state
   if (fleet.shuttingDown) return 'draining';
   if (!health.ready) return 'not_ready';
   return health.reasons.length > 0 ? 'degraded' : 'ready';
+}
+
+function configStatus({ config, inForce, gateway }: StatusFacts, times: WallTimes): StatusAnswer['config'] {
+  const rejected = inForce?.rejected ?? null;
+  const iso = (at: Milliseconds): string => new Date(at).toISOString();
+  return {
+    source: config.source,
+    version: inForce?.version ?? 1,
+    loaded_at: inForce ? iso(inForce.loadedAt) : times.iso(gateway.startedAt),
+    rejected_at: rejected && iso(rejected.at),
+    problems: [...config.problems, ...(rejected?.problems ?? [])].map((problem) => ({ ...problem })),
+  };
 }
 
 function limitsOf({ config, fleet, bufferedBytes }: StatusFacts): StatusAnswer['limits'] {

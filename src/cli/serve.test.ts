@@ -87,17 +87,44 @@ describe('serve', () => {
     expect(bench.gateway.calls).toEqual(['start', 'drain']);
   });
 
-  it('stays when the terminal of somebody else closes, and ends when its own does', async () => {
+  it('reloads on SIGHUP in the background, also while it is opened, and ends when its own terminal closes', async () => {
     const background = await benchOf();
+    background.gateway.opening = async () => background.signal('SIGHUP');
     const one = await running(background, 'serve');
+    expect(background.gateway.calls).toEqual(['reload signal', 'start']);
     background.signal('SIGHUP');
-    expect(background.gateway.calls).toEqual(['start']);
+    expect(background.gateway.calls).toEqual(['reload signal', 'start', 'reload signal']);
     background.signal('SIGTERM');
     expect(await one.ended).toBe(0);
     const onTerminal = await benchOf({ terminal: true });
     const two = await running(onTerminal, 'serve');
     onTerminal.signal('SIGHUP');
     expect(await two.ended).toBe(0);
+    expect(onTerminal.gateway.calls).toEqual(['start', 'drain']);
+  });
+
+  it('goes on when a reload fails', async () => {
+    const bench = await benchOf();
+    bench.gateway.reloading = () => Promise.reject(new Error('a bug'));
+    const { ended } = await running(bench, 'serve');
+    bench.signal('SIGHUP');
+    await expect.poll(() => bench.gateway.logged.some(({ level }) => level === 'error')).toBe(true);
+    bench.signal('SIGTERM');
+    expect(await ended).toBe(0);
+  });
+
+  it('reads flags, environment and files again for a reload, and names the files', async () => {
+    const bench = await benchOf();
+    const { ended } = await running(bench, 'serve', '--listen', '127.0.0.1:9001');
+    await bench.platform.files.writeAtomic(FILE, YAML.replace('24GiB', '48GiB'));
+    const { source, config } = bench.gateway;
+    if (!source || !config) throw new Error('not opened');
+    expect(source.files).toContain(FILE);
+    const { config: next } = await source.load(config);
+    expect(next?.devices.list).toEqual([expect.objectContaining({ memory: 48 * 2 ** 30 })]);
+    expect(next?.server.listen.port).toBe(9001);
+    bench.signal('SIGTERM');
+    await ended;
   });
 
   it('logs the whole effective configuration without secrets, pool sizes included [S12]', async () => {

@@ -1,9 +1,10 @@
 /** `serve` and `demo`: from the configuration to a gateway that runs until it is told to stop. */
 import type { Config } from '../config/config.ts';
 import { effectiveConfig } from '../config/effective.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfig, type LoadResult } from '../config/load.ts';
 import { renderProblem } from '../config/problems.ts';
-import { UnknownDevices } from '../gateway.ts';
+import { GatewayFailure } from '../errors.ts';
+import { UnknownDevices, type ConfigSource } from '../gateway.ts';
 import { StateDirHeld } from '../platform/state-dir.ts';
 import { SECOND } from '../units.ts';
 import type { Milliseconds } from '../units.ts';
@@ -37,13 +38,16 @@ const SECOND_SIGNAL_EXIT: Readonly<Record<SignalName, number>> = {
 
 export async function serve(world: World, flags: ServeFlags, demo: boolean): Promise<number> {
   const { platform, cwd, err, version } = world;
-  const result = await loadConfig({
-    flags: demo ? { ...flags, config: world.demoFile } : flags,
-    env: platform.env,
-    files: platform.files,
-    cwd,
-    demo,
-  });
+  const load = (running?: Config): Promise<LoadResult> =>
+    loadConfig({
+      flags: demo ? { ...flags, config: world.demoFile } : flags,
+      env: platform.env,
+      files: platform.files,
+      cwd,
+      demo,
+      running,
+    });
+  const result = await load();
   const { config } = result;
   if (!config) {
     writeProblems(result.problems, err);
@@ -51,8 +55,9 @@ export async function serve(world: World, flags: ServeFlags, demo: boolean): Pro
   }
   // Before the first engine can start: whoever stops us from now on finds the stop prepared.
   using stop = new StopRequests(world, demo, demo || flags.endWithParent === true);
-  const served = await open(world, config);
+  const served = await open(world, config, { load, files: result.files });
   const { gateway, log } = served;
+  stop.onReload(() => void reload(served));
   try {
     logConfiguration(served, config, version, demo);
     const started = gateway.start(({ listen, adminListen }) => {
@@ -73,9 +78,19 @@ export async function serve(world: World, flags: ServeFlags, demo: boolean): Pro
   }
 }
 
-async function open(world: World, config: Config): Promise<ServedGateway> {
+/** What came of it was told by the gateway. */
+async function reload({ gateway, log }: ServedGateway): Promise<void> {
   try {
-    return await world.openGateway(config);
+    await gateway.reload('signal');
+  } catch (error) {
+    if (error instanceof GatewayFailure) log.info({ reason: error.message }, 'SIGHUP: nothing is reloaded');
+    else log.error({ err: error }, 'SIGHUP: the configuration could not be looked at');
+  }
+}
+
+async function open(world: World, config: Config, source: ConfigSource): Promise<ServedGateway> {
+  try {
+    return await world.openGateway(config, source);
   } catch (error) {
     throw explained(error, config);
   }
@@ -162,7 +177,7 @@ async function closeSoon(world: World, { gateway }: ServedGateway): Promise<void
 type FirstStop = { readonly kind: 'stop'; readonly reason: string };
 type SecondStop = { readonly kind: 'signal'; readonly signal: SignalName };
 
-/** Signals, and for `demo` the end of the parent process. */
+/** Signals, and for `demo` the end of the parent process. SIGHUP reloads where no terminal was closed. */
 class StopRequests {
   readonly first: Promise<FirstStop>;
   readonly second: Promise<SecondStop>;
@@ -172,6 +187,8 @@ class StopRequests {
   #firstAt: Milliseconds | undefined;
   #beginStop: (stop: FirstStop) => void = () => undefined;
   #endNow: (stop: SecondStop) => void = () => undefined;
+  #reload: (() => void) | undefined;
+  #reloadAsked = false;
 
   constructor(world: World, demo: boolean, endsWithParent: boolean) {
     this.#world = world;
@@ -188,9 +205,18 @@ class StopRequests {
       // Listening is also what keeps a gateway in the background alive when the terminal closes.
       world.onSignal('SIGHUP', () => {
         if (endsOnHangup) this.#signalled('SIGHUP');
+        else if (this.#reload) this.#reload();
+        else this.#reloadAsked = true;
       }),
     ];
     if (endsWithParent) this.#watchParent(world.parentPid());
+  }
+
+  /** `run`: now, when it was asked for already, and whenever it is. */
+  onReload(run: () => void): void {
+    this.#reload = run;
+    if (this.#reloadAsked) run();
+    this.#reloadAsked = false;
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,7 @@
 /** Everything of the outside that a command touches: built from the real process in main.ts, from scraps in tests. */
 import type { PlanAnswer } from '../admin/contract.ts';
 import type { Config, ConfigProblem } from '../config/config.ts';
-import type { Gateway } from '../gateway.ts';
+import type { ConfigSource, Gateway } from '../gateway.ts';
 import type { LoadResult } from '../config/load.ts';
 import type { BenchReport } from '../bench/report.ts';
 import type { Finding } from '../doctor/finding.ts';
@@ -52,7 +52,7 @@ export interface World {
   /** `examples/demo.yaml` of the package. */
   readonly demoFile: string;
   /** Builds the gateway with its telemetry. Rejects when `state_dir` cannot be had. */
-  readonly openGateway: (config: Config) => Promise<ServedGateway>;
+  readonly openGateway: (config: Config, source: ConfigSource) => Promise<ServedGateway>;
   /**
    * Where models would go on this machine with nothing running: devices are read, sizes are looked up. Of all models or
    * of one; `note` is told what could not be found out.

@@ -1,5 +1,5 @@
 /** The configuration in force, in the shape of a file: for `check`, the start-up log and /gateway/config. No secrets. */
-import type { Config, ConfigProblem, Keepalive, ModelConfig, Timeouts } from './config.ts';
+import type { ApiKey, Config, ConfigProblem, Keepalive, ModelConfig, Timeouts } from './config.ts';
 import type { LoadResult } from './load.ts';
 import { listenText } from './schema/address-reader.ts';
 import { exactSize } from './schema/spelling.ts';
@@ -26,37 +26,43 @@ const timeouts = (value: Timeouts): Json => ({
   stall: formatDuration(value.stall),
 });
 
+/** What stands in place of a secret. */
+type Hide = (secret: string) => string;
+
 /** Hides the value behind every name that sounds like a secret. */
-function redactMapping(values: Readonly<Record<string, string>>, all: boolean): Json {
+function redactMapping(values: Readonly<Record<string, string>>, all: boolean, hide: Hide): Json {
   return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, all || SECRET_NAME.test(name) ? REDACTED : value]),
+    Object.entries(values).map(([name, value]) => [name, all || SECRET_NAME.test(name) ? hide(value) : value]),
   );
 }
 
 /** `--hf-token X` and `--hf-token=X`. */
-function redactArguments(words: readonly string[]): readonly string[] {
+function redactArguments(words: readonly string[], hide: Hide): readonly string[] {
   return words.map((word, index) => {
     const assigned = /^(-[^=]*)=/.exec(word);
-    if (assigned) return SECRET_NAME.test(assigned[1] ?? '') ? `${assigned[1] ?? ''}=${REDACTED}` : word;
+    if (assigned) {
+      const flag = assigned[1] ?? '';
+      return SECRET_NAME.test(flag) ? `${flag}=${hide(word.slice(flag.length + 1))}` : word;
+    }
     const before = words[index - 1] ?? '';
     const isValue = before.startsWith('-') && !before.includes('=') && !word.startsWith('-');
-    return isValue && SECRET_NAME.test(before) && !/tokens|tokenizer|author/i.test(before) ? REDACTED : word;
+    return isValue && SECRET_NAME.test(before) && !/tokens|tokenizer|author/i.test(before) ? hide(word) : word;
   });
 }
 
 const isSecretBody = (name: string): boolean => /api[_-]?key|secret|password/i.test(name);
 
-function effectiveModel(model: ModelConfig): Json {
+function effectiveModel(model: ModelConfig, hide: Hide): Json {
   const defaults = [...model.requestDefaults].map(([name, text]) => [
     name,
-    isSecretBody(name) ? REDACTED : (JSON.parse(text) as unknown),
+    isSecretBody(name) ? hide(text) : (JSON.parse(text) as unknown),
   ]);
   const external =
     model.driver === 'external'
       ? {
           url: model.url,
-          api_key: model.apiKey === null ? null : REDACTED,
-          headers: redactMapping(model.headers, true),
+          api_key: model.apiKey === null ? null : hide(model.apiKey),
+          headers: redactMapping(model.headers, true, hide),
         }
       : {};
   return {
@@ -65,8 +71,8 @@ function effectiveModel(model: ModelConfig): Json {
     driver: model.driver,
     engine: model.engine,
     ...external,
-    command: model.command === null ? null : redactArguments(model.command),
-    env: redactMapping(model.env, false),
+    command: model.command === null ? null : redactArguments(model.command, hide),
+    env: redactMapping(model.env, false, hide),
     image: model.image,
     volumes: model.volumes,
     shm_size: size(model.shmSize),
@@ -80,7 +86,7 @@ function effectiveModel(model: ModelConfig): Json {
     inactivity_timeout: formatDuration(model.inactivityTimeout),
     always_on: model.alwaysOn,
     preload: model.preload,
-    extra_args: redactArguments(model.extraArgs),
+    extra_args: redactArguments(model.extraArgs, hide),
     pool: model.pool,
     colocate: model.colocate,
     request_defaults: Object.fromEntries(defaults),
@@ -101,7 +107,7 @@ function effectiveModel(model: ModelConfig): Json {
   };
 }
 
-function effectiveServer(config: Config): Json {
+function effectiveServer(config: Pick<Config, 'server'>): Json {
   const { server } = config;
   return {
     listen: listenText(server.listen),
@@ -117,7 +123,7 @@ function effectiveServer(config: Config): Json {
   };
 }
 
-function effectiveLimits(config: Config): Json {
+function effectiveLimits(config: Pick<Config, 'server' | 'limits' | 'models'>): Json {
   const { limits } = config;
   return {
     max_queue_size: limits.maxQueueSize,
@@ -152,15 +158,11 @@ export function stopGracePeriod({ server, models }: Pick<Config, 'server' | 'mod
 
 const snake = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-export function effectiveConfig(config: Config): Json {
+/** `hide`: of keys it is given the digest, which is all that is known of them. */
+export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = () => REDACTED): Json {
   const { auth, memory, devices, drivers } = config;
   const open = auth.keys.length === 0;
-  const key = ({ id, roles, models }: { id: string; roles: readonly string[]; models: readonly string[] }): Json => ({
-    id,
-    key: REDACTED,
-    roles,
-    models,
-  });
+  const key = ({ id, digest, roles, models }: ApiKey): Json => ({ id, key: hide(digest), roles, models });
   return {
     source: config.source,
     server: effectiveServer(config),
@@ -174,7 +176,7 @@ export function effectiveConfig(config: Config): Json {
       engine_down: config.retry.engineDown,
     },
     auth: open ? 'none' : { keys: auth.keys.map(key) },
-    admin_key: auth.adminKey === null ? null : REDACTED,
+    admin_key: auth.adminKey === null ? null : hide(auth.adminKey.digest),
     devices: {
       probe: devices.probe,
       command: devices.command,
@@ -194,12 +196,12 @@ export function effectiveConfig(config: Config): Json {
       default: drivers.default,
       docker: Object.fromEntries(Object.entries(drivers.docker).map(([name, value]) => [snake(name), value])),
       process: {
-        command: redactArguments(drivers.process.command),
+        command: redactArguments(drivers.process.command, hide),
         port_range: `${drivers.process.portRange.first}-${drivers.process.portRange.last}`,
       },
     },
     pools: Object.fromEntries(config.pools),
-    models: Object.fromEntries([...config.models].map(([name, model]) => [name, effectiveModel(model)])),
+    models: Object.fromEntries([...config.models].map(([name, model]) => [name, effectiveModel(model, hide)])),
   };
 }
 

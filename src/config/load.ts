@@ -15,6 +15,8 @@ import type { Environment } from './interpolate.ts';
 import { LEGACY_VARIABLE, readLegacyModels } from './legacy-models.ts';
 import { locateFile, type ConfigFiles, type LocateResult } from './locate.ts';
 import { Problems, type Path } from './problems.ts';
+import { keptUntilRestart } from './reload-diff.ts';
+import { untilRestart } from './reload-rules.ts';
 import { resolveModel, type ModelContext } from './resolve-model.ts';
 import { resolveKeys } from './resolve.ts';
 import { listenAddress } from './schema/address-reader.ts';
@@ -52,6 +54,11 @@ export interface LoadInput {
   readonly cwd: string;
   /** The demo always stops its engines when it ends. */
   readonly demo?: boolean;
+  /**
+   * In force now: what is loaded is to take its place. What only a start can change stays as it is there, with a warning,
+   * and everything is checked as it will be.
+   */
+  readonly running?: Config | undefined;
 }
 
 export interface LoadResult {
@@ -60,10 +67,17 @@ export interface LoadResult {
   /** In the order found: flags and places, the file from top to bottom, the environment, then what only the whole shows. */
   readonly problems: readonly ConfigProblem[];
   readonly strict: boolean;
+  /** Absolute paths of every file that was read or looked for: when one of them changes, this is out of date. */
+  readonly files: readonly string[];
 }
 
+/** Of a key that only a start can change: no fault of the file, so strict lets it pass. */
+export const NEEDS_RESTART = 'needs_restart';
+
 /** Never throws on what it is given: whatever is wrong comes back as a problem. */
-export async function loadConfig(input: LoadInput): Promise<LoadResult> {
+export async function loadConfig(given: LoadInput): Promise<LoadResult> {
+  const seen = new Set<string>();
+  const input = { ...given, files: noting(given.files, seen) };
   const early = new Problems();
   const strict = strictOf(input, early);
   const located = await locateFile(input.flags.config, input.env, input.files, input.cwd, early);
@@ -77,8 +91,23 @@ export async function loadConfig(input: LoadInput): Promise<LoadResult> {
   const config = await assemble({ input, strict, written, parsed, located, readable, problems });
   const list = sorted([...early.list, ...problems.list]);
   const inForce = list.filter(({ severity }) => severity !== 'info');
-  const refused = early.refused || problems.refused || (strict && inForce.length > 0);
-  return { config: refused || !config ? null : freeze({ ...config, problems: inForce }), problems: list, strict };
+  const refused = early.refused || problems.refused || (strict && inForce.some(({ code }) => code !== NEEDS_RESTART));
+  return {
+    config: refused || !config ? null : freeze({ ...config, problems: inForce }),
+    problems: list,
+    strict,
+    files: [...seen],
+  };
+}
+
+function noting(files: ConfigFiles, seen: Set<string>): ConfigFiles {
+  return {
+    stat: (path) => {
+      seen.add(path);
+      return files.stat(path);
+    },
+    readBytes: (path, offset, length) => files.readBytes(path, offset, length),
+  };
 }
 
 interface Assembly {
@@ -143,7 +172,7 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
     limits.max_concurrent === 'auto'
       ? Math.max(1, ...[...models.values()].map((model) => model.maxConcurrent))
       : limits.max_concurrent;
-  const config: Omit<Config, 'problems'> = {
+  const wanted: Omit<Config, 'problems'> = {
     source: parts.located.file?.path ?? null,
     ...settings,
     limits: {
@@ -163,8 +192,17 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
       [...models.values()].flatMap((model) => model.aliases.map((alias) => [alias, model.name] as const)),
     ),
   };
+  const config = input.running ? untilRestart(input.running, wanted) : wanted;
   runChecks({ config, written, file: parsed, env, environment, flagged: input.flags.listen !== undefined, problems });
+  if (input.running) noteKept(input.running, wanted, problems);
   return config;
+}
+
+function noteKept(running: Config, wanted: Omit<Config, 'problems'>, problems: Problems): void {
+  for (const { path, kept } of keptUntilRestart(running, wanted)) {
+    const value = typeof kept === 'string' ? kept : JSON.stringify(kept);
+    problems.inFile('warning', path, NEEDS_RESTART, `is ${value} until the gateway is started anew`);
+  }
 }
 
 /** Names of a mapping in the order of the file; what was refused is left out. */

@@ -119,6 +119,17 @@ export class Controller {
     if (!this.#busy) this.#drain();
   }
 
+  /**
+   * A new configuration, all of it in one step: what was decided before is done first, on what it was decided on; then
+   * `swap` exchanges what belongs to the configuration and returns what the core is to decide on.
+   */
+  reconfigure(swap: () => FleetSettings): void {
+    if (this.#closed) return;
+    if (this.#busy) throw new Error('a configuration cannot be replaced in the middle of a step');
+    this.#drain();
+    this.post({ kind: 'settings.replaced', settings: swap() });
+  }
+
   /** Resolves when the core says that the shutdown is complete. */
   get shutdownDone(): Promise<void> {
     return this.#performer.shutdownDone;

@@ -76,6 +76,7 @@ export class DeviceMonitor {
   readonly #attributor = new Attributor();
   readonly #known = new Map<string, DeviceReading>();
   #driverVersion: string | null = null;
+  #named: boolean;
   /** The devices of the core are what was read. */
   #found: boolean;
   /** Why there is no reading now. */
@@ -95,6 +96,7 @@ export class DeviceMonitor {
 
   constructor(options: DeviceMonitorOptions) {
     this.#options = options;
+    this.#named = options.named;
     this.#found = options.known !== null;
     this.#readAt = options.platform.clock.monotonic();
     if (options.known) this.#remember(options.known);
@@ -123,6 +125,21 @@ export class DeviceMonitor {
   get trouble(): string | null {
     if (!this.#found) return `the GPUs cannot be read (${this.#trouble ?? 'not yet'}): one model runs at a time`;
     return this.#blind ? `the GPUs cannot be read (${this.#trouble ?? 'no answer'}): nothing is started` : null;
+  }
+
+  /**
+   * The configuration was replaced. `named`, and `listed` for `known`, as at the start; returns what the core is to decide
+   * on, with the devices as they are known now.
+   */
+  renew(named: boolean, listed: ProbeReading | null): FleetSettings {
+    const { settings, state } = this.#options;
+    this.#named = named;
+    if (listed !== null) {
+      this.#known.clear();
+      this.#found = true;
+      this.#remember(listed);
+    }
+    return settings(this.#found ? this.#all() : null, state.settings.version + 1);
   }
 
   /** At boot: waits, within a bound, until the devices are known. Rejects with UnknownDevices. */
@@ -191,9 +208,9 @@ export class DeviceMonitor {
   }
 
   async #read(): Promise<ProbeReading> {
-    const { probe, named } = this.#options;
+    const { probe } = this.#options;
     const reading = await probe.read();
-    if (named && reading.devices.length === 0) throw new Error(probe.detail ?? 'no GPU is to be seen');
+    if (this.#named && reading.devices.length === 0) throw new Error(probe.detail ?? 'no GPU is to be seen');
     const sizeless = this.#found ? null : withoutSizes(reading);
     if (sizeless !== null) throw new Error(sizeless);
     return reading;
@@ -298,8 +315,11 @@ export class DeviceMonitor {
       log.info({ probe: probe.kind, devices: reading.devices.length }, probe.detail ?? `reads GPUs with ${probe.kind}`);
     this.#found = true;
     this.#remember(reading);
-    const all = { ...reading, devices: [...this.#known.values()], driverVersion: this.#driverVersion };
-    post({ kind: 'settings.replaced', settings: settings(all, state.settings.version + 1) });
+    post({ kind: 'settings.replaced', settings: settings(this.#all(), state.settings.version + 1) });
+  }
+
+  #all(): ProbeReading {
+    return { devices: [...this.#known.values()], processes: null, driverVersion: this.#driverVersion };
   }
 
   #remember(reading: ProbeReading): void {

@@ -8,6 +8,7 @@ const KEPT = 1_000;
 
 /** Decisions that answer to something gone wrong: warnings in the log. */
 const TROUBLE: ReadonlySet<string> = new Set([
+  'config.rejected',
   'device.overrun',
   'device.silent',
   'model.backing_off',

@@ -143,12 +143,27 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
+/** A folder whose entries are watched, and which one: a folder that takes the place of another is another one. */
+export interface WatchedFolder {
+  readonly path: string;
+  readonly identity: string;
+}
+
+export interface FolderWatch {
+  /** Where a change of what is read at `path` would be seen: its own folder and those of every link on the way; those that are there. */
+  foldersOf(path: string): Promise<readonly WatchedFolder[]>;
+  /** `changed`: an entry came, went or was written. `failed`: it is not watched any more. Throws when it cannot be watched. */
+  watch(folder: string, changed: () => void, failed: () => void): Disposable;
+}
+
 export interface Platform {
   readonly clock: Clock;
   readonly random: Random;
   readonly files: Files;
   readonly subprocess: Subprocess;
   readonly http: HttpClient;
+  /** Absent where nobody tells of changes: then whoever wants to know looks again and again. */
+  readonly folders?: FolderWatch;
   /** The process environment at start. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Absolute path of the running Node binary: what starts our own tools as child processes. */

@@ -2,6 +2,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { systemClock, systemRandom } from './clock.ts';
 import { systemFiles } from './files.ts';
+import { systemFolders } from './folder-watch.ts';
 import { createHttpClient } from './http.ts';
 import type { Platform } from './platform.ts';
 import { systemSubprocess } from './subprocess.ts';
@@ -11,6 +12,7 @@ export function createPlatform(): Platform {
     clock: systemClock,
     random: systemRandom,
     files: systemFiles,
+    folders: systemFolders,
     subprocess: systemSubprocess,
     http: createHttpClient(),
     env: { ...process.env },

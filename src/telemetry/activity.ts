@@ -18,6 +18,7 @@ export interface Activity {
   requestEnded(record: RequestRecord): void;
   /** By configured name. */
   totals(): ReadonlyMap<string, ModelActivity>;
+  forget(model: string): void;
 }
 
 const NONE: ModelActivity = {
@@ -46,5 +47,6 @@ export function createActivity(isModel: (name: string) => boolean): Activity {
       });
     },
     totals: () => models,
+    forget: (model) => void models.delete(model),
   };
 }

@@ -4,6 +4,7 @@ import { accessFields, accessLevel } from './access-line.ts';
 import { createLogger } from './logger.ts';
 import type { LogLevelName, LoggerOptions } from './logger.ts';
 import { createMetrics } from './metrics.ts';
+import { ModelNames } from './model-names.ts';
 import type { Metrics, MetricsOptions } from './metrics.ts';
 import { createRequestLog } from './request-log.ts';
 import type { RequestLog } from './request-log.ts';
@@ -18,16 +19,26 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
   meanStart: Metrics['meanStart'];
   readonly requests: RequestLog;
   readonly activity: Pick<Activity, 'totals'>;
+  reloaded: Metrics['reloaded'];
   setLevel(level: LogLevelName): void;
+  /** Values that no log line may contain from now on. */
+  setSecrets(secrets: readonly string[]): void;
+  /** The names that are configured now. */
+  setModels(names: Iterable<string>): void;
   /** Writes buffered log lines, synchronously: for the exit of the process. */
   flush(): void;
 }
 
 export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
-  const { log, safe, writeLine, setLevel, flush } = createLogger(options);
-  const metrics = createMetrics(options);
+  const { log, safe, writeLine, setLevel, setSecrets, flush } = createLogger(options);
+  const names = new ModelNames(options.isModel, (name) => {
+    metrics.forget(name);
+    activity.forget(name);
+  });
+  const isModel = (name: string): boolean => names.has(name);
+  const metrics = createMetrics({ ...options, isModel });
   const requests = createRequestLog();
-  const activity = createActivity(options.isModel);
+  const activity = createActivity(isModel);
   return {
     ...metrics,
     log,
@@ -46,6 +57,8 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
     requests,
     activity,
     setLevel,
+    setSecrets,
+    setModels: (configured) => names.replace(configured),
     flush,
     [Symbol.dispose]: () => {
       metrics[Symbol.dispose]();

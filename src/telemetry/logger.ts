@@ -34,6 +34,8 @@ export interface LoggerOptions {
 export interface RootLogger {
   readonly log: Logger;
   setLevel(level: LogLevelName): void;
+  /** Values that no line may contain from now on, beside those that were replaced by them. */
+  setSecrets(secrets: readonly string[]): void;
   readonly level: LogLevelName;
   /** A line whose fields (the members of a JSON object) are serialised already and hold no secrets. */
   writeLine(level: LogLevelName, fields: string, message: string): void;
@@ -74,6 +76,7 @@ export function createLogger(options: LoggerOptions): RootLogger {
     setLevel: (level) => {
       root.level = level;
     },
+    setSecrets: (secrets) => redactor.replace(secrets),
     get level() {
       return root.level as LogLevelName;
     },

@@ -30,6 +30,8 @@ export interface MetricSources {
   proxyStats(): ProxyStats;
   /** Errors and warnings in force. */
   configProblems(): number;
+  /** When the configuration in force was loaded, on the wall clock; without it there is no such gauge. */
+  configLoadedAt?(): Milliseconds;
 }
 
 export interface MetricsOptions {
@@ -46,6 +48,10 @@ export interface Metrics extends Omit<Telemetry, 'log'>, Disposable {
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
   /** Mean duration of this model's successful starts so far; undefined before the first. */
   meanStart(model: string): Milliseconds | undefined;
+  /** A reload has ended. */
+  reloaded(result: 'applied' | 'unchanged' | 'rejected'): void;
+  /** Ends every series of a model. */
+  forget(model: string): void;
 }
 
 export function createMetrics(options: MetricsOptions): Metrics {
@@ -69,6 +75,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     invariantViolated: () => series.invariantViolations.add(1),
     observe: (sources) => scrape.observe(sources),
     render: () => scrape.render(),
+    reloaded: (result) => series.configReloads.add(1, result),
+    forget: (name) => {
+      for (const one of ofModels(series)) one.forget(name);
+    },
     meanStart: (name) => {
       const mean = series.coldStart.mean(name, 'total');
       return mean === undefined ? undefined : mean * SECOND;
@@ -101,7 +111,14 @@ interface Series {
   readonly retries: Counter;
   readonly tokens: Counter;
   readonly invariantViolations: Counter;
+  readonly configReloads: Counter;
   readonly eventLoopLag: Histogram;
+}
+
+/** Those whose first label is a model. */
+function ofModels(series: Series): readonly (Counter | Histogram)[] {
+  const others: readonly unknown[] = [series.invariantViolations, series.configReloads, series.eventLoopLag];
+  return Object.values(series).filter((one) => !others.includes(one));
 }
 
 function createSeries(registry: Registry): Series {
@@ -149,6 +166,11 @@ function createSeries(registry: Registry): Series {
     retries: counter('retries_total', 'Attempts beyond the first.', 'model', 'reason'),
     tokens: counter('tokens_total', 'Tokens, as told by the usage that engines sent.', 'model', 'kind'),
     invariantViolations: counter('invariant_violations_total', 'Broken invariants: each one is a bug.'),
+    configReloads: counter(
+      'config_reloads_total',
+      'Reloads of the configuration that ended: applied, unchanged (asked for, and nothing was different) or rejected.',
+      'result',
+    ),
     eventLoopLag: histogram(LAG_BOUNDS, 'event_loop_lag_seconds', 'How late timers of the event loop fire.'),
   };
 }
@@ -230,6 +252,12 @@ function createScrape(registry: Registry): Scrape {
   define('buffered_bytes', 'Bodies of waiting requests.', [], () => (proxy ? [[proxy.bufferedBytes]] : []));
   define('config_problems', 'Errors and warnings of the configuration that are in force.', [], () =>
     sources ? [[sources.configProblems()]] : [],
+  );
+  define(
+    'config_last_reload_success_timestamp_seconds',
+    'When the configuration in force was loaded; the start counts.',
+    [],
+    () => (sources?.configLoadedAt ? [[sources.configLoadedAt() / SECOND]] : []),
   );
 
   return {

@@ -26,17 +26,28 @@ const MAY_HOLD_SECRET = /bearer|basic|sk[-_]|hf[-_]|vgw[-_]|:\/\/|key|token|pass
 
 /** `secrets`: values that must appear nowhere, e.g. the credentials of external servers. */
 export class Redactor {
-  readonly #secrets: readonly string[];
+  #secrets: readonly string[] = [];
+  /** Those that were replaced last: what began with them may still speak of them. */
+  #former: readonly string[] = [];
   /** Field names are few and every line has some: each is judged once. */
   readonly #judged = new Map<string, boolean>();
 
   constructor(secrets: readonly string[] = []) {
-    this.#secrets = secrets.filter((secret) => secret.length >= MIN_SECRET_LENGTH);
+    this.replace(secrets);
+  }
+
+  /** From now on these, and still those before them. */
+  replace(secrets: readonly string[]): void {
+    const kept = [...new Set(secrets)].filter((secret) => secret.length >= MIN_SECRET_LENGTH);
+    if (kept.length === this.#secrets.length && kept.every((secret) => this.#secrets.includes(secret))) return;
+    this.#former = this.#secrets.filter((secret) => !kept.includes(secret));
+    this.#secrets = kept;
   }
 
   text(input: string): string {
     let output = input;
     for (const secret of this.#secrets) if (output.includes(secret)) output = output.replaceAll(secret, REDACTED);
+    for (const secret of this.#former) if (output.includes(secret)) output = output.replaceAll(secret, REDACTED);
     if (!MAY_HOLD_SECRET.test(output)) return output;
     for (const [shape, replacement] of SHAPES) output = output.replace(shape, replacement);
     return output;

@@ -66,6 +66,13 @@ class Children<Child> {
     return this.#children.get(key);
   }
 
+  /** Drops every child whose first label has this value. */
+  forget(first: string): void {
+    for (const key of this.#children.keys()) {
+      if (key === first || key.startsWith(`${first}${SEPARATOR}`)) this.#children.delete(key);
+    }
+  }
+
   entries(): IterableIterator<[string, Child]> {
     return this.#children.entries();
   }
@@ -83,6 +90,11 @@ export class Counter {
         value: child.value,
       })),
     );
+  }
+
+  /** Drops what was counted under this value of the first label. */
+  forget(first: string): void {
+    this.#children.forget(first);
   }
 
   /** Label values in the order of the description. */
@@ -106,6 +118,11 @@ export class Histogram {
     this.#children = new Children(description.labels, () => ({ counts: new Float64Array(bounds.length + 1), sum: 0 }));
     if (description.labels.length === 0) this.#children.at('');
     register(registry, 'histogram', description, () => this.#samples(description));
+  }
+
+  /** As of a counter. */
+  forget(first: string): void {
+    this.#children.forget(first);
   }
 
   observe(value: number, ...values: readonly string[]): void {

@@ -6,7 +6,8 @@ import type { PlanAnswer } from '../../src/admin/contract.ts';
 import { runCli } from '../../src/cli/run-cli.ts';
 import type { OutputStream, ServedGateway, SignalName, World } from '../../src/cli/world.ts';
 import type { Config, ConfigProblem } from '../../src/config/config.ts';
-import type { Gateway } from '../../src/gateway.ts';
+import type { ReloadReport, ReloadTrigger } from '../../src/config/reload-report.ts';
+import type { ConfigSource, Gateway } from '../../src/gateway.ts';
 import { createTestPlatform, type TestPlatform } from './test-platform.ts';
 
 export interface CapturedStream extends OutputStream {
@@ -43,11 +44,14 @@ function captured(isTerminal: boolean): CapturedStream {
 export class ScriptedGateway implements Gateway {
   readonly id = 'gw-1';
   config: Config | undefined;
+  /** Where it would read another configuration from. */
+  source: ConfigSource | undefined;
   readonly calls: string[] = [];
   readonly logged: { readonly level: string; readonly fields: Record<string, unknown>; readonly message: string }[] =
     [];
   starting: () => Promise<void> = async () => undefined;
   draining: () => Promise<'clean' | 'cut'> = async () => 'clean';
+  reloading: () => Promise<ReloadReport> = async () => ({ result: 'unchanged', version: 1, diff: null, problems: [] });
   opening: () => Promise<void> = async () => undefined;
 
   async start(listening: Parameters<Gateway['start']>[0]): ReturnType<Gateway['start']> {
@@ -62,6 +66,11 @@ export class ScriptedGateway implements Gateway {
   drain(): Promise<'clean' | 'cut'> {
     this.calls.push('drain');
     return this.draining();
+  }
+
+  reload(trigger: ReloadTrigger): Promise<ReloadReport> {
+    this.calls.push(`reload ${trigger}`);
+    return this.reloading();
   }
 
   async close(): Promise<void> {
@@ -108,7 +117,7 @@ export class CliBench {
       cwd: '/srv',
       version: '0.1.0',
       demoFile: '/package/examples/demo.yaml',
-      openGateway: (config) => this.#open(config),
+      openGateway: (config, source) => this.#open(config, source),
       planOffline: async (config, only, note) => {
         this.planned.push({ models: [...config.models.keys()], only });
         note('a note');
@@ -169,8 +178,9 @@ export class CliBench {
     this.#outputGone.abort();
   }
 
-  async #open(config: Config): Promise<ServedGateway> {
+  async #open(config: Config, source: ConfigSource): Promise<ServedGateway> {
     this.gateway.config = config;
+    this.gateway.source = source;
     await this.gateway.opening();
     const log = (level: string) => (fields: object, message: string) =>
       void this.gateway.logged.push({ level, fields: fields as Record<string, unknown>, message });

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../src/config/config.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { loadConfig, type LoadResult } from '../../src/config/load.ts';
 import { renderProblem } from '../../src/config/problems.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import type { Clock, Platform } from '../../src/platform/platform.ts';
@@ -23,6 +23,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly lines: readonly string[];
   /** How many waits the gateway's clock has armed. */
   armedTimers(): number;
+  /** Writes another configuration file, as `startTestGateway` was given it. Nobody watches it: a reload reads it. */
+  rewrite(yaml: string, server?: string): Promise<void>;
   /** `GET /gateway/status`. */
   status(): Promise<Record<string, never>>;
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
@@ -71,8 +73,9 @@ function withOwnPorts(config: Config): Config {
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'vgw-test-')));
   const file = join(folder, 'gateway.yaml');
-  const server = `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${options.server ?? ''}`;
-  await writeFile(file, `${server}\n${options.yaml}\n`);
+  const rewrite = (yaml: string, server = options.server ?? ''): Promise<void> =>
+    writeFile(file, `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${server}\n${yaml}\n`);
+  await rewrite(options.yaml);
   const env = {
     PATH: process.env['PATH'],
     HOME: process.env['HOME'],
@@ -83,7 +86,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const counted = countingClock(options.speed ? fasterClock(real.clock, options.speed) : real.clock);
   const machine = { ...real, clock: counted.clock, env };
   const platform = options.platform ? options.platform(machine) : machine;
-  const loaded = await loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder });
+  const load = (running?: Config): Promise<LoadResult> =>
+    loadConfig({ flags: { config: file }, env, files: platform.files, cwd: folder, running });
+  const loaded = await load();
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
   const config = withOwnPorts(loaded.config);
   builtProgram();
@@ -103,6 +108,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     version: '0.0.0-test',
     pid: process.pid,
     ...(options.network && { network: options.network }),
+    source: { load, files: [] },
   });
   const { listen, adminListen } = await gateway.start();
   const url = `http://127.0.0.1:${listen.port}`;
@@ -115,6 +121,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     folder,
     lines,
     armedTimers: counted.armed,
+    rewrite,
     status: async () =>
       (await fetch(`${url}/gateway/status`, { headers: authorization })).json() as Promise<Record<string, never>>,
     post: (path, body, init = {}) =>

@@ -15,6 +15,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   request_too_large: 'The body is larger than `server.max_body_size`.',
   unsupported_media_type: 'A compressed body, or multipart on a route that takes JSON.',
   expectation_failed: 'An `expect` header other than `100-continue`.',
+  config_invalid: '`POST /gateway/reload`: the new configuration cannot be used. `problems` beside `error` says why.',
   header_too_large: 'The request headers are too large.',
   invalid_api_key: 'No key, or an unknown one.',
   permission_denied:

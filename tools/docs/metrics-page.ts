@@ -52,6 +52,7 @@ async function scrape(): Promise<string> {
       }),
     proxyStats: () => ({ bufferedBytes: 0, connections: [{ model: 'llama', busy: 1, idle: 1 }] }),
     configProblems: () => 0,
+    configLoadedAt: () => 0,
   });
   metrics.requestEnded(requestRecord());
   metrics.upstreamRequest('llama', true);
@@ -59,5 +60,6 @@ async function scrape(): Promise<string> {
   metrics.startEnded('llama', 'ready', '', 1);
   metrics.evicted('llama', 'capacity');
   metrics.invariantViolated('', '');
+  metrics.reloaded('applied');
   return (await metrics.render()).text;
 }

@@ -2,16 +2,17 @@
 import { findModel } from '../find-model.ts';
 import { COMMANDS } from '../contract.ts';
 import type { Command, CommandAnswer } from '../contract.ts';
+import type { OpenAnswers } from '../open-answers.ts';
 import type { AdminOptions } from '../options.ts';
 import { errorReply, jsonReply } from '../reply.ts';
 import { post } from '../routing.ts';
 import type { AdminContext, Route } from '../routing.ts';
 import { isTrue } from './follow.ts';
 
-export function commandRoutes(options: AdminOptions, closers: Set<() => void>): readonly Route[] {
+export function commandRoutes(options: AdminOptions, open: OpenAnswers): readonly Route[] {
   return COMMANDS.map((command) =>
     post(`/gateway/models/(?<name>.+)/${command}`, 'admin', (context, { name = '' }) =>
-      perform(context, options, closers, command, name),
+      perform(context, options, open, command, name),
     ),
   );
 }
@@ -19,7 +20,7 @@ export function commandRoutes(options: AdminOptions, closers: Set<() => void>): 
 async function perform(
   context: AdminContext,
   { control, config }: AdminOptions,
-  closers: Set<() => void>,
+  open: OpenAnswers,
   command: Command,
   name: string,
 ): Promise<Response> {
@@ -31,7 +32,8 @@ async function perform(
   const leave = (): void => leaving.abort();
   const { signal } = context.req.raw;
   signal.addEventListener('abort', leave, { once: true });
-  closers.add(leave);
+  // Its command is given; who waits for the end of it may hear it.
+  open.set(leave, () => true);
   try {
     const result = await control[command](model, { wait, signal: leaving.signal });
     if (!result.ok) return errorReply(result.error);
@@ -39,7 +41,7 @@ async function perform(
     const answer: CommandAnswer = { model, command, state: result.state, done };
     return jsonReply(answer, done ? 200 : 202);
   } finally {
-    closers.delete(leave);
+    open.delete(leave);
     signal.removeEventListener('abort', leave);
   }
 }

@@ -5,6 +5,7 @@ import { factsOf, isPrivileged } from '../app.ts';
 import type { ActivityEvent, DecisionEvent, ViewerEvent } from '../contract.ts';
 import { openEventStream } from '../event-stream.ts';
 import { openLineStream } from '../line-stream.ts';
+import { stillAllowed, type OpenAnswers } from '../open-answers.ts';
 import type { AdminOptions } from '../options.ts';
 import { errorReply } from '../reply.ts';
 import { get } from '../routing.ts';
@@ -19,12 +20,7 @@ export const LOG_TAIL_MAX = 10_000;
 export const SNAPSHOTS_MIN: Milliseconds = SECOND / 2;
 export const SNAPSHOTS_MAX: Milliseconds = 60 * SECOND;
 
-/** `closers`: one per open answer. */
-export function followingRoutes(
-  options: AdminOptions,
-  startedAt: Milliseconds,
-  closers: Set<() => void>,
-): readonly Route[] {
+export function followingRoutes(options: AdminOptions, startedAt: Milliseconds, open: OpenAnswers): readonly Route[] {
   return [
     get('/gateway/events', 'metrics', (context) => {
       const headers = {
@@ -38,9 +34,9 @@ export function followingRoutes(
         return errorReply(gatewayError('invalid_body', message, { param: 'snapshots' }));
       }
       if (context.req.method === 'HEAD') return new Response(null, { headers });
-      return new Response(eventsFor(context, options, startedAt, closers, every), { headers });
+      return new Response(eventsFor(context, options, startedAt, open, every), { headers });
     }),
-    get('/gateway/replicas/(?<id>.+)/logs', 'admin', (context, { id = '' }) => logsOf(context, id, options, closers)),
+    get('/gateway/replicas/(?<id>.+)/logs', 'admin', (context, { id = '' }) => logsOf(context, id, options, open)),
   ];
 }
 
@@ -48,30 +44,32 @@ function eventsFor(
   context: AdminContext,
   options: AdminOptions,
   startedAt: Milliseconds,
-  closers: Set<() => void>,
+  open: OpenAnswers,
   every: Milliseconds | null,
 ): ReadableStream<Uint8Array> {
   const { control, clock } = options;
   let timer: Disposable | undefined;
   const stream = openEventStream(clock, () => {
-    closers.delete(stream.close);
+    open.delete(stream.close);
     subscription[Symbol.dispose]();
     timer?.[Symbol.dispose]();
   });
-  const privileged = isPrivileged(context, options);
   const look = (): void => {
     if (every !== null) stream.send({ event: 'activity', data: activityOf(options) });
-    stream.send({ event: 'snapshot', data: statusAnswerOf(readStatusFacts(options, startedAt, privileged)) });
+    stream.send({
+      event: 'snapshot',
+      data: statusAnswerOf(readStatusFacts(options, startedAt, isPrivileged(context, options))),
+    });
   };
   const lookAgain = (interval: Milliseconds): void => {
     timer = clock.after(interval, () => {
       look();
-      if (closers.has(stream.close)) lookAgain(interval);
+      if (open.has(stream.close)) lookAgain(interval);
     });
   };
   const tell = (entry: JournalEntry): void =>
     stream.send({ event: 'decision', id: entry.seq, data: decisionOf(entry) });
-  closers.add(stream.close);
+  open.set(stream.close, stillAllowed(context, options, 'metrics'));
   // One turn of the event loop from subscription to snapshot: no decision falls between them.
   const subscription = control.subscribe(tell);
   if (every !== null) stream.send({ event: 'viewer', data: viewerOf(context, options) });
@@ -123,7 +121,7 @@ function decisionOf(entry: JournalEntry): DecisionEvent {
   return { seq, at: new Date(at).toISOString(), kind, model, replica, reason, detail: { ...detail } };
 }
 
-function logsOf(context: AdminContext, id: string, options: AdminOptions, closers: Set<() => void>): Response {
+function logsOf(context: AdminContext, id: string, options: AdminOptions, open: OpenAnswers): Response {
   const tail = tailOf(context.req.query('tail'));
   if (tail === undefined) {
     const message = `tail must be a whole number from 0 to ${LOG_TAIL_MAX}.`;
@@ -132,7 +130,7 @@ function logsOf(context: AdminContext, id: string, options: AdminOptions, closer
   const follow = isTrue(context.req.query('follow'));
   const stopping = new AbortController();
   const stop = (): void => {
-    closers.delete(stop);
+    open.delete(stop);
     stopping.abort();
   };
   const lines = options.control.logs(id, { tail, follow, signal: stopping.signal });
@@ -148,7 +146,7 @@ function logsOf(context: AdminContext, id: string, options: AdminOptions, closer
     'x-accel-buffering': 'no',
   };
   if (context.req.method === 'HEAD') return new Response(null, { headers });
-  closers.add(stop);
+  open.set(stop, stillAllowed(context, options, 'admin'));
   const failed = (err: unknown): void => options.telemetry.log.warn({ err, replica: id }, 'a log could not be read on');
   return new Response(openLineStream(ending(lines, stop), stop, failed), { headers });
 }
