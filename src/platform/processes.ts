@@ -76,8 +76,9 @@ async function environmentHolds(pid: string, wanted: Buffer): Promise<boolean> {
   let environment: Buffer;
   try {
     environment = await readFile(`/proc/${pid}/environ`);
-  } catch {
+  } catch (error) {
     // Gone, or another user's: not ours in both cases.
+    throwUnlessKnown(error);
     return false;
   }
   for (let at = environment.indexOf(wanted); at >= 0; at = environment.indexOf(wanted, at + 1)) {
@@ -89,10 +90,17 @@ async function environmentHolds(pid: string, wanted: Buffer): Promise<boolean> {
 function statOf(pid: string): ProcessFacts | undefined {
   try {
     return parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
+  } catch (error) {
     // ENOENT, or ESRCH when it ended between open and read.
+    throwUnlessKnown(error);
     return undefined;
   }
+}
+
+/** Without a descriptor to look through, nobody may be taken for gone. */
+function throwUnlessKnown(error: unknown): void {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM') throw error;
 }
 
 async function allPids(): Promise<readonly string[]> {

@@ -77,6 +77,33 @@ describe('pins', () => {
   });
 });
 
+describe('what an earlier run left in the middle of a write', () => {
+  it('[F86] is removed, and nothing else is', async () => {
+    const platform = createTestPlatform();
+    const kept = ['pins.json', 'notes.tmp.md', 'replicas/a-1.1.json', 'logs/a-1.1.log'];
+    const strays = ['pins.json.0123456789ab.tmp', 'replicas/a-1.1.json.0123456789ab.tmp', 'logs/a-1.1.log.1.tmp'];
+    for (const name of [...kept, ...strays]) await platform.files.writeAtomic(`/state/${name}`, '[]');
+    const state = await openStateDir(platform, '/state', 77);
+    for (const name of kept) expect(await platform.files.readText(`/state/${name}`)).toBe('[]');
+    for (const name of strays) expect(await platform.files.readText(`/state/${name}`)).toBeUndefined();
+    await state.release();
+  });
+});
+
+describe('the file of pins', () => {
+  it.each(['', '{"version":9}', '["one"', '\0\0'])('[F87] is put aside when it says nothing: %j', async (text) => {
+    const platform = createTestPlatform();
+    await platform.files.writeAtomic('/state/pins.json', text);
+    const state = await openStateDir(platform, '/state', 77);
+    const told: string[] = [];
+    expect(await state.readPins((aside) => told.push(aside))).toEqual([]);
+    expect(told).toEqual([expect.stringMatching(/^\/state\/pins\.json\.bad-\d+$/)]);
+    expect(await platform.files.readText(told[0] ?? '')).toBe(text);
+    expect(await state.readPins(() => expect.unreachable('told twice'))).toEqual([]);
+    await state.release();
+  });
+});
+
 describe('the lock', () => {
   const lockOf = (platform: TestPlatform): Promise<string | undefined> =>
     platform.files.readText(`${FOLDER}/gateway.lock`);

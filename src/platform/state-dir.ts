@@ -17,7 +17,8 @@ export interface StateDir {
   readonly folder: string;
   /** Stays the same over restarts. */
   readonly gatewayId: string;
-  readPins(): Promise<readonly string[]>;
+  /** A file that says nothing is put aside, and `damaged` told where it lies then. */
+  readPins(damaged?: (aside: string) => void): Promise<readonly string[]>;
   writePins(models: readonly string[]): Promise<void>;
   /** Gives the lock back. */
   release(): Promise<void>;
@@ -25,6 +26,9 @@ export interface StateDir {
 
 /** Each attempt that fails means that another gateway came first, which the next one sees. */
 const LOCK_ATTEMPTS = 8;
+/** Folders of `state_dir` in which files are replaced, and how `Files` calls what it has not put into place yet. */
+const WRITTEN_IN = ['', 'replicas', 'logs'] as const;
+const STRAY_NAME = /\.tmp$/;
 const ALIVE_NAME = /^gateway-[0-9a-f]{8}\.alive$/;
 
 interface Lock {
@@ -47,6 +51,7 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
     await presence?.end();
     throw error;
   }
+  await removeStrays(files, folder);
   const idPath = join(folder, 'gateway.id');
   const known = (await files.readText(idPath))?.trim();
   const gatewayId = known !== undefined && /^[0-9a-f]{12}$/.test(known) ? known : platform.random.hex(12);
@@ -56,7 +61,15 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
   return {
     folder,
     gatewayId,
-    readPins: async () => parsePins(await files.readText(pinsPath)),
+    async readPins(damaged) {
+      const text = await files.readText(pinsPath);
+      const pinned = parsePins(text);
+      if (pinned !== undefined || text === undefined) return pinned ?? [];
+      const aside = `${pinsPath}.bad-${Math.round(platform.clock.wall())}`;
+      await files.rename(pinsPath, aside).catch(() => undefined);
+      damaged?.(aside);
+      return [];
+    },
     writePins: (models) => pins.write(`${JSON.stringify(models)}\n`),
     release: async () => {
       await pins.written;
@@ -65,6 +78,16 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
       await presence?.end();
     },
   };
+}
+
+/** What a gateway was writing when it was killed; only who holds the lock may say so. */
+async function removeStrays(files: Files, folder: string): Promise<void> {
+  for (const place of WRITTEN_IN.map((name) => join(folder, name))) {
+    for (const name of await files.list(place).catch(() => [])) {
+      // On a disk that refuses it does no harm to leave them.
+      if (STRAY_NAME.test(name)) await files.remove(join(place, name)).catch(() => undefined);
+    }
+  }
 }
 
 interface Presence {
@@ -132,9 +155,9 @@ function parseLock(text: string | undefined): Lock | undefined {
   return { pid, startTime, alive: alive !== null && ALIVE_NAME.test(alive) ? alive : null };
 }
 
-function parsePins(text: string | undefined): readonly string[] {
+function parsePins(text: string | undefined): readonly string[] | undefined {
   const value = parse(text);
-  return Array.isArray(value) ? value.filter((name): name is string => typeof name === 'string') : [];
+  return Array.isArray(value) ? value.filter((name): name is string => typeof name === 'string') : undefined;
 }
 
 /** A file that does not parse counts as absent: it is a cache of what the operator can say again. */

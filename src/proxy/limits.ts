@@ -18,6 +18,11 @@ export const MAX_HEADERS = 100;
 export const MAX_REQUESTS_PER_SOCKET = 10_000;
 /** Connections of clients, all together; what comes beyond is closed at once. */
 export const MAX_CONNECTIONS = 16_384;
+/** Descriptors that clients never get: for engines, their logs, the probe, files, and whatever ends a process. */
+export const OWN_DESCRIPTORS = 96;
+/** Descriptors beyond these are for clients alone: requests in flight have a second one, to their engine. */
+export const SHARED_DESCRIPTORS = 512;
+export const LEAST_CONNECTIONS = 16;
 /** Parsed requests that may wait behind the running one of a connection. */
 export const MAX_PIPELINED = 16;
 /** After an early refusal: what is still read and thrown away, and for how long. */

@@ -9,7 +9,6 @@ import {
   CONNECTIONS_CHECK,
   HEADERS_TIMEOUT,
   KEEP_ALIVE,
-  MAX_CONNECTIONS,
   MAX_HEADER_BYTES,
   MAX_REQUESTS_PER_SOCKET,
   REQUEST_TIMEOUT,
@@ -29,7 +28,7 @@ export class Listener implements Ticking {
   private readonly connections = new Map<Socket, ClientConnection>();
   private sweptAt: Milliseconds = 0;
 
-  constructor(world: World, front: Front) {
+  constructor(world: World, front: Front, maxConnections: number) {
     this.world = world;
     this.front = front;
     this.server = world.network.createServer({
@@ -46,7 +45,7 @@ export class Listener implements Ticking {
     // Any other value hides later fields from us while the parser still frames by them.
     this.server.maxHeadersCount = 0;
     this.server.maxRequestsPerSocket = MAX_REQUESTS_PER_SOCKET;
-    this.server.maxConnections = MAX_CONNECTIONS;
+    this.server.maxConnections = maxConnections;
     this.listenToServer();
   }
 

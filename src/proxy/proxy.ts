@@ -4,6 +4,7 @@ import type { UpstreamPools } from '../controller/gate.ts';
 import type { ProxyStats } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
 import { BodyBudget } from './body-budget.ts';
+import { connectionLimit } from './connection-limit.ts';
 import { Front } from './front.ts';
 import { Listener } from './listener.ts';
 import { systemNetwork } from './network.ts';
@@ -83,7 +84,8 @@ class DataPlane implements Proxy {
 
   private async open(address: Address, control: ControlPaths | undefined): Promise<{ readonly port: number }> {
     await this.world.writers.check();
-    const listener = new Listener(this.world, new Front(this.world, isLoopbackHost(address.host), control));
+    const front = new Front(this.world, isLoopbackHost(address.host), control);
+    const listener = new Listener(this.world, front, await connectionLimit(this.world.platform.files));
     this.listeners.push(listener);
     return listener.listen(address);
   }

@@ -142,7 +142,18 @@ describe('records', () => {
     expect(await next.list()).toEqual([]);
   });
 
-  it('that cannot be read are put aside, and the others still count', async () => {
+  it('[F87] that are damaged lead to their engine all the same, which is ended', async () => {
+    await launchStarted('setsid sleep 600 & echo started; exec sleep 600');
+    writeFileSync(recordPath(), '{"format":1,');
+    const next = await harness.restart();
+    expect(await next.list()).toMatchObject([{ id: ONE.id, usable: expect.stringContaining('is damaged') }]);
+    await next.stop(ONE, stopOptions());
+    expect(await harness.members(ONE)).toEqual([]);
+    expect(await next.list()).toEqual([]);
+    expect(readdirSync(join(harness.stateDir, 'replicas'))).toEqual([]);
+  });
+
+  it('[F87] that cannot be read are put aside, and the others still count', async () => {
     await launchStarted('echo started; exec sleep 600');
     writeFileSync(join(harness.stateDir, 'replicas', 'broken.1.json'), '{"format":1,');
     const next = await harness.restart();

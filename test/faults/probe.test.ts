@@ -109,7 +109,7 @@ it('[F76] a probe that lost NVML stops every start and no engine, says so, and g
 
 it('[F77] a device that is lost is told and takes no start; the others keep their names and their engines', async () => {
   using gpus = watchedGpus('lost', [20, 20, 20]);
-  const on = (index: number): WatchedModel['keys'] => ({ devices: [gpus.uuids[index]] });
+  const on = (index: number): NonNullable<WatchedModel['keys']> => ({ devices: [gpus.uuids[index]] });
   await using gateway = await start(gpus, [
     { name: 'first', keys: on(0) },
     { name: 'last', keys: on(2) },
@@ -135,7 +135,7 @@ it('[F77] a device that is lost is told and takes no start; the others keep thei
 
 it('[F78] devices that are numbered anew keep their engines and their models: they are known by uuid', async () => {
   using gpus = watchedGpus('renumbered', [20, 16]);
-  const on = (index: number): WatchedModel['keys'] => ({ devices: [gpus.uuids[index]] });
+  const on = (index: number): NonNullable<WatchedModel['keys']> => ({ devices: [gpus.uuids[index]] });
   await using gateway = await start(gpus, [
     { name: 'large', keys: on(0) },
     { name: 'small', keys: on(1) },

@@ -112,7 +112,7 @@ export class Fetcher {
   /** The whole tree: a download may have workers that outlive it. */
   async #end(child: Child, mark: string): Promise<void> {
     const { platform } = this.#context;
-    const facts = await platform.subprocess.inspect(child.pid);
+    const facts = await platform.subprocess.inspect(child.pid).catch(() => undefined);
     const leader = facts === undefined ? null : { pid: child.pid, startTime: facts.startTime };
     const options = { timeout: END_TIMEOUT, starting: true, cutConnections: () => {} };
     await stopTree(platform, { leader, mark }, options);

@@ -46,7 +46,8 @@ export class Launcher {
       await this.#removeEmptyLog(logPath);
       throw spawnFailure(error, spec.argv[0] ?? '');
     }
-    const facts = await this.#context.platform.subprocess.inspect(child.pid);
+    // It runs: not to know its start time for now must not lose it. Its mark leads to it as well.
+    const facts = await this.#context.platform.subprocess.inspect(child.pid).catch(() => undefined);
     const record: ReplicaRecord = { ...intent, pid: child.pid, startTime: facts?.startTime ?? null };
     try {
       await this.#records.write(record);

@@ -13,12 +13,12 @@ import type {
   StopOptions,
 } from '../driver.ts';
 import { Fetcher } from './fetch.ts';
-import { findReplica, type Found } from './find.ts';
+import { findDamaged, findReplica, type Found } from './find.ts';
 import { Launcher } from './launch.ts';
 import { keyOf } from '../logs/names.ts';
 import { endpointOf, treeOf, type Held } from './held.ts';
 import { pruneLogs } from '../logs/prune-logs.ts';
-import { Records } from './records.ts';
+import { Records, type DamagedRecord } from './records.ts';
 import { ReplicaLog, ROTATE_AT } from '../logs/replica-log.ts';
 import { leaderIsLive, membersOf, stopTree } from './stop-tree.ts';
 
@@ -91,7 +91,8 @@ export class ProcessDriver implements Driver {
   async list(): Promise<readonly FoundReplica[]> {
     const replicas: FoundReplica[] = [];
     await this.#fetcher.endLeftovers();
-    for (const record of await this.#records.all()) {
+    const { records, damaged } = await this.#records.all();
+    for (const record of records) {
       const found = await findReplica(this.#context.platform, this.#records, record);
       const key = keyOf(record);
       if (found === null) {
@@ -102,7 +103,22 @@ export class ProcessDriver implements Driver {
       this.#found.set(key, found);
       replicas.push(found.replica);
     }
+    for (const one of damaged) {
+      const found = await this.#findDamaged(one);
+      if (found) replicas.push(found.replica);
+    }
     return replicas;
+  }
+
+  /** As long as anything of it runs, its name is what leads there. */
+  async #findDamaged(damaged: DamagedRecord): Promise<Found | null> {
+    const { platform, gatewayId } = this.#context;
+    const { replica } = damaged;
+    if (replica && (this.#held.has(keyOf(replica)) || this.#launching.has(keyOf(replica)))) return null;
+    const found = replica ? await findDamaged(platform, gatewayId, replica) : null;
+    if (found) this.#found.set(keyOf(found.record), found);
+    else await this.#records.putAside(damaged);
+    return found;
   }
 
   adopt(replica: ReplicaRef): void {
@@ -162,7 +178,7 @@ export class ProcessDriver implements Driver {
     const { platform } = this.#context;
     await this.#launching.get(key)?.catch(() => undefined);
     const held = this.#held.get(key);
-    const record = held?.record ?? (await this.#records.read(replica));
+    const record = held?.record ?? (await this.#records.read(replica)) ?? this.#found.get(key)?.record;
     if (record) {
       await stopTree(platform, treeOf(record), options);
       if (held) await this.#awaitReport(held);

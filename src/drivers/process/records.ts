@@ -5,7 +5,9 @@
 import type { ReplicaRef } from '../../core/state.ts';
 import type { Files } from '../../platform/platform.ts';
 import type { Bytes, Milliseconds } from '../../units.ts';
-import { fileName } from '../logs/names.ts';
+import { fileName, replicaOf } from '../logs/names.ts';
+
+const ENDING = '.json';
 
 export interface ReplicaRecord {
   readonly format: 1;
@@ -24,6 +26,12 @@ export interface ReplicaRecord {
   readonly pid: number | null;
   /** Start time of that pid in ticks since boot: together they name the process for good. */
   readonly startTime: number | null;
+}
+
+/** What it said is lost; whose it was, its name tells. */
+export interface DamagedRecord {
+  readonly path: string;
+  readonly replica: ReplicaRef | undefined;
 }
 
 export class Records {
@@ -53,22 +61,35 @@ export class Records {
     await this.#files.remove(this.#path(replica)).catch(() => undefined);
   }
 
-  /** Every record that can be read. One that cannot is put aside under another name, if that can be, for people to look at. */
-  async all(): Promise<readonly ReplicaRecord[]> {
+  /** Every record that can be read, and the names of those that are there and damaged. Rejects when reading fails for now. */
+  async all(): Promise<{ readonly records: readonly ReplicaRecord[]; readonly damaged: readonly DamagedRecord[] }> {
     const records: ReplicaRecord[] = [];
+    const damaged: DamagedRecord[] = [];
     for (const name of await this.#files.list(this.#folder)) {
-      if (!name.endsWith('.json')) continue;
+      if (!name.endsWith(ENDING)) continue;
       const path = `${this.#folder}/${name}`;
-      const record = parseRecord(await this.#files.readText(path).catch(() => undefined));
+      const record = parseRecord(await this.#files.readText(path).catch(unlessPassing));
       if (record !== undefined) records.push(record);
-      else await this.#files.rename(path, `${path}.unreadable`).catch(() => undefined);
+      else damaged.push({ path, replica: replicaOf(name.slice(0, -ENDING.length)) });
     }
-    return records;
+    return { records, damaged };
+  }
+
+  /** Under another name, if that can be, for people to look at. */
+  async putAside({ path }: DamagedRecord): Promise<void> {
+    await this.#files.rename(path, `${path}.unreadable`).catch(() => undefined);
   }
 
   #path(replica: ReplicaRef): string {
-    return `${this.#folder}/${fileName(replica)}.json`;
+    return `${this.#folder}/${fileName(replica)}${ENDING}`;
   }
+}
+
+/** What the system cannot read at this moment says nothing of the file. */
+const PASSING: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EIO', 'EAGAIN']);
+
+function unlessPassing(error: unknown): undefined {
+  if (PASSING.has((error as { readonly code?: string } | null)?.code ?? '')) throw error;
 }
 
 export function parseRecord(text: string | undefined): ReplicaRecord | undefined {

@@ -62,6 +62,25 @@ describe('stopping a process tree', () => {
     expect(leader.signals).toEqual([]);
   });
 
+  it('[F97] takes nobody for gone while there is no descriptor to look through, and goes on when there is one', async () => {
+    const { clock, subprocess } = platform;
+    const inspect = subprocess.inspect.bind(subprocess);
+    const blind = (): Promise<never> => Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
+    subprocess.inspect = blind;
+    clock.after(3_000, () => {
+      subprocess.inspect = inspect;
+    });
+    const result = await stop();
+    expect(result.error).toBeUndefined();
+    expect(result.took).toBeGreaterThanOrEqual(3_000);
+    expect(leader.signals).toEqual(['SIGTERM']);
+    leader = platform.subprocess.add({ argv: ['vllm'], env });
+    subprocess.inspect = blind;
+    const never = await stop({ timeout: 2_000 }, { ...tree, leader: { pid: leader.pid, startTime: leader.startTime } });
+    expect(never.error).toMatchObject({ code: 'EMFILE' });
+    expect(leader.alive).toBe(true);
+  });
+
   it('cuts connections after 2 s, which is what a server that waits for its clients waits for', async () => {
     leader.onSignal = () => {};
     const { clock } = platform;

@@ -63,6 +63,7 @@ class Stopping {
   readonly #began: Milliseconds;
   #killAt: Milliseconds;
   #killedAt: Milliseconds = Number.NEGATIVE_INFINITY;
+  #asked = false;
   #leaderGone = false;
   #cut = false;
   #refused: string | null = null;
@@ -78,25 +79,42 @@ class Stopping {
 
   async run(): Promise<void> {
     const { clock } = this.#platform;
-    let left = await membersOf(this.#platform, this.#tree);
-    if (left.length === 0 && (await this.#provenGone())) return;
-    this.#send('SIGTERM', left);
     const deadline = this.#began + this.#options.timeout;
     for (;;) {
-      this.#cutWhenDue();
-      if (await leaderIsLive(this.#platform, this.#tree)) {
-        await this.#killWhenDue(null);
-      } else {
-        this.#noteLeaderGone();
-        left = await membersOf(this.#platform, this.#tree);
-        if (left.length === 0 && (await this.#provenGone())) return;
-        await this.#killWhenDue(left);
+      try {
+        if (await (this.#asked ? this.#watch() : this.#ask())) return;
+      } catch (error) {
+        // No descriptor to look through, for the moment: nobody is taken for gone who was not seen to be.
+        if (clock.monotonic() >= deadline) throw error;
       }
       if (clock.monotonic() >= deadline) break;
       await clock.sleep(this.#leaderGone ? SCAN_EVERY : LOOK_EVERY);
     }
-    left = await membersOf(this.#platform, this.#tree);
+    const left = await membersOf(this.#platform, this.#tree);
     if (left.length > 0) throw new Error(this.#complaint(left));
+  }
+
+  /** True when there is nobody. */
+  async #ask(): Promise<boolean> {
+    const left = await membersOf(this.#platform, this.#tree);
+    if (left.length === 0 && (await this.#provenGone())) return true;
+    this.#send('SIGTERM', left);
+    this.#asked = true;
+    return this.#watch();
+  }
+
+  /** True when nothing is left. */
+  async #watch(): Promise<boolean> {
+    this.#cutWhenDue();
+    if (await leaderIsLive(this.#platform, this.#tree)) {
+      await this.#killWhenDue(null);
+      return false;
+    }
+    this.#noteLeaderGone();
+    const left = await membersOf(this.#platform, this.#tree);
+    if (left.length === 0 && (await this.#provenGone())) return true;
+    await this.#killWhenDue(left);
+    return false;
   }
 
   /** One look may miss a process that is being forked while it looks. */

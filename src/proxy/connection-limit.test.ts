@@ -1,0 +1,26 @@
+import { describe, expect, it } from 'vitest';
+import { connectionLimit } from './connection-limit.ts';
+
+const limitOf = (limits: string | undefined): Promise<number> => connectionLimit({ readText: async () => limits });
+const open = (soft: number | string): string =>
+  `Limit                     Soft Limit           Hard Limit           Units\nMax open files            ${soft}    ${soft}    files\n`;
+
+describe('the number of clients', () => {
+  it.each([
+    [1_048_576, 16_384],
+    [4_096, 3_584],
+    [1_024, 512],
+    [256, 80],
+    [64, 16],
+    ['unlimited', 16_384],
+  ] as const)('leaves others their share of %s descriptors', async (descriptors, clients) => {
+    expect(await limitOf(open(descriptors))).toBe(clients);
+  });
+
+  it('is our own where the system does not tell its limit', async () => {
+    expect(await limitOf(undefined)).toBe(16_384);
+    expect(await limitOf('Max processes 10 10 processes\n')).toBe(16_384);
+    const unreadable = { readText: () => Promise.reject(new Error('EACCES')) };
+    expect(await connectionLimit(unreadable)).toBe(16_384);
+  });
+});
