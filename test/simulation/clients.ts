@@ -6,7 +6,7 @@ import type { Milliseconds } from '../../src/units.ts';
 import type { Engines } from './engines.ts';
 import type { Kernel } from './kernel.ts';
 import { Random } from './random.ts';
-import type { ClosedLoopIntent, RequestIntent, Scenario } from './scenario.ts';
+import type { ClosedLoopIntent, OpenLoopIntent, RequestIntent, Scenario } from './scenario.ts';
 
 /** How a request ended for its client. */
 export interface Answer {
@@ -90,7 +90,8 @@ export class Clients {
       if (this.#kernel.now >= until || intent.stop?.()) return;
       const ask: Ask = { ...intent, key, patience: null, leavesAfter: null, connectFailures: 0 };
       this.ask(ask, (answer) => {
-        const rest = answer.error?.retryAfterMs ?? (answer.kind === 'completed' ? 0 : 1_000);
+        const told = intent.storms ?? answer.error?.retryAfterMs ?? 1_000;
+        const rest = answer.kind === 'completed' ? 0 : told;
         this.#kernel.after(rest + this.#random.around(intent.thinkMs), () => again(key));
       });
     };
@@ -99,9 +100,29 @@ export class Clients {
     }
   }
 
+  openLoop(intent: OpenLoopIntent): void {
+    const { model, gapMs, workMs, leave, leaveAfterMs, refused, patient } = intent;
+    const until = this.#kernel.now + intent.lastsMs;
+    const random = this.#random;
+    const oneIn = (share: number): boolean => share > 0 && random.next() * 100 < share;
+    const next = (): void => {
+      if (this.#kernel.now >= until) return;
+      this.ask({
+        model,
+        key: `k${random.int(1, intent.keys)}`,
+        workMs: random.around(workMs),
+        patience: oneIn(patient) ? random.int(1_000, 120_000) : null,
+        leavesAfter: oneIn(leave) ? random.around(leaveAfterMs) : null,
+        connectFailures: oneIn(refused) ? random.int(1, 3) : 0,
+      });
+      this.#kernel.after(random.around(gapMs), next);
+    };
+    this.#kernel.after(random.around(gapMs), next);
+  }
+
   /** The gateway is gone, and every connection with it. */
   gatewayDied(): void {
-    for (const request of this.#open.values()) this.#over(request, 'gateway_died', null);
+    for (const request of [...this.#open.values()]) this.#over(request, 'gateway_died', null);
   }
 
   perform(effect: FleetEffect): void {

@@ -1,6 +1,7 @@
 /** A seed becomes a world and a schedule. Every figure is drawn anew, so that tight and generous worlds both occur. */
 import type { StartFailureCause } from '../../src/errors.ts';
 import { GIB } from '../../src/units.ts';
+import { generateLife } from './generate-life.ts';
 import { RECOUNT_EVERY } from './kernel.ts';
 import { Random } from './random.ts';
 import {
@@ -23,7 +24,15 @@ const CAUSES: readonly [StartFailureCause, ...StartFailureCause[]] = [
   'crashed',
 ];
 
+/**
+ * Three in four seeds are small and nasty: a few minutes in which a fault follows the other. Every fourth is like life: hours
+ * of load, with what goes wrong in hours.
+ */
 export function generate(seed: number): Scenario {
+  return seed % 4 === 1 ? generateLife(seed) : generateSwarm(seed);
+}
+
+function generateSwarm(seed: number): Scenario {
   const random = new Random(seed, 'swarm');
   const devices = drawDevices(random);
   const models = drawModels(random, devices);
@@ -54,8 +63,8 @@ export function generate(seed: number): Scenario {
   };
 }
 
-function drawDevices(random: Random): SimulatedDevice[] {
-  const count = random.int(1, 4);
+export function drawDevices(random: Random, most = 4): SimulatedDevice[] {
+  const count = random.int(1, most);
   const equal = random.chance(0.6);
   const size = random.pick([8, 16, 24, 48, 80]);
   const fraction = random.pick([0.9, 0.9, 1, 0.5]);
@@ -64,8 +73,8 @@ function drawDevices(random: Random): SimulatedDevice[] {
   );
 }
 
-function drawModels(random: Random, devices: readonly SimulatedDevice[]): SimulatedModel[] {
-  const count = random.int(1, 6);
+export function drawModels(random: Random, devices: readonly SimulatedDevice[], most = 6): SimulatedModel[] {
+  const count = random.int(1, most);
   const smallest = Math.min(...devices.map((device) => device.budgetBytes));
   return Array.from({ length: count }, (_, index) => {
     const name = `m${index}`;
@@ -173,7 +182,7 @@ function drawLoad(random: Random, at: number, model: string, safetyMs: number): 
   };
 }
 
-function drawFault(random: Random, at: number, model: string, devices: readonly SimulatedDevice[]): Intent {
+export function drawFault(random: Random, at: number, model: string, devices: readonly SimulatedDevice[]): Intent {
   const device = random.any(devices)?.id ?? 'gpu-0';
   const share = random.int(1, 19) / 20;
   switch (random.int(0, 17)) {

@@ -100,10 +100,17 @@ export class History implements Observer {
     this.#kernel.check('I-4', !this.entries.has(id), () => `${id} came twice`);
     this.#order += 1;
     this.#requests.push(this.#kernel.now);
-    const arrivedAt = this.#kernel.now;
-    const order = this.#order;
-    const standing = { id, model, state: 'new', replica: '' } as const;
-    this.entries.set(id, { ...standing, key, order, arrivedAt, patience, timesReturned: 0 });
+    this.entries.set(id, {
+      id,
+      model,
+      key,
+      order: this.#order,
+      arrivedAt: this.#kernel.now,
+      patience,
+      timesReturned: 0,
+      state: 'new',
+      replica: '',
+    });
     this.books.open();
   }
 

@@ -51,6 +51,27 @@ export interface ClosedLoopIntent {
   readonly workMs: number;
   readonly thinkMs: number;
   readonly lastsMs: number;
+  /** They ask again after this long when they are refused, whatever the answer says; absent = they do as they are told. */
+  readonly storms?: number;
+}
+
+/** They come on their own, whether those before them were answered or not; every hundredth part of them as said. */
+export interface OpenLoopIntent {
+  readonly kind: 'open_loop';
+  readonly model: string;
+  readonly keys: number;
+  /** On average; the times between them are exponential. */
+  readonly gapMs: number;
+  /** On average. */
+  readonly workMs: number;
+  readonly lastsMs: number;
+  /** Of a hundred, how many go away before they are answered, after so long on average. */
+  readonly leave: number;
+  readonly leaveAfterMs: number;
+  /** Of a hundred, how many meet a connection that fails at first. */
+  readonly refused: number;
+  /** Of a hundred, how many say how long they will wait. */
+  readonly patient: number;
 }
 
 /** `dies`: soon after it was ready. */
@@ -81,6 +102,7 @@ export type ReloadChange =
 export type Intent = { readonly at: number } & (
   | RequestIntent
   | ClosedLoopIntent
+  | OpenLoopIntent
   | { readonly kind: 'load' | 'unload' | 'pin' | 'unpin'; readonly model: string }
   | { readonly kind: 'reload'; readonly model: string; readonly change: ReloadChange; readonly value: number }
   /** Of the next start of this model. */

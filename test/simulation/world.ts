@@ -84,6 +84,8 @@ export class World {
         return;
       case 'closed_loop':
         return this.clients.closedLoop(intent);
+      case 'open_loop':
+        return this.clients.openLoop(intent);
       case 'load':
         return this.kernel.step({ kind: 'model.load', model: intent.model });
       case 'unload':
