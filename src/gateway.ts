@@ -178,7 +178,7 @@ async function createFleet(
   const pinned = await stateDir.readPins((aside) =>
     log.warn({ aside }, 'the file of pins is damaged; it is put aside and nothing is pinned'),
   );
-  const pins = new PinBook(stateDir, log, pinned);
+  const pins = new PinBook({ stateDir, log, clock: platform.clock, pinned });
   const { settings, ...devices } = deviceOptions(options, present);
   parts.controller = new Controller({
     settings: settings(devices.known, 1),
@@ -322,6 +322,7 @@ class WiredGateway implements Gateway {
       this.#parts;
     ends.ending.abort();
     ends.closing.abort(new Error('the gateway ends'));
+    this.#parts.pins[Symbol.dispose]();
     source?.close();
     controller.close();
     admin.close();

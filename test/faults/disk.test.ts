@@ -108,7 +108,6 @@ describe.runIf(canMount)('a state_dir', () => {
     expect(temporaryIn(stateDir)).toEqual([]);
     rmSync(join(stateDir, 'filler'));
     await servesAgain(fault, 'cold');
-    await fetch(`${gateway.url}/gateway/models/other/pin`, { method: 'POST' });
     await eventually('both pins are on disk', () => pinsIn(stateDir).length === 2);
     await atRest(gateway);
   });
