@@ -198,6 +198,9 @@ export class Clients {
 
   #cut(request: Request, error: GatewayError): void {
     const late = this.#random.chance(0.2) ? this.#random.int(0, 2_000) : 0;
+    // Its connection may break before it hears of that.
+    const breaks = late > 0 && this.#random.chance(0.5);
+    if (breaks) this.#later(request, late / 2, () => this.#kernel.step({ kind: 'retry.asked', id: request.id }));
     this.#later(request, late, () => this.#release(request, 'deadline', 'cut', error));
   }
 
