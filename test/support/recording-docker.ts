@@ -75,6 +75,11 @@ export class RecordingDocker {
     this.#answers.unshift({ method, path, answer });
   }
 
+  /** What it was told to say holds no longer. */
+  sayTheTruth(): void {
+    this.#answers.length = 0;
+  }
+
   /** What was asked of a path, oldest first. */
   of(method: string, path: RegExp): Asked[] {
     return this.asked.filter((asked) => asked.method === method && path.test(asked.path));

@@ -4,12 +4,12 @@ import { choice, nullable, wholeNumber } from './reader.ts';
 import { text } from './text-reader.ts';
 
 const path = text({ what: 'a path on the Docker host' });
+/** Name, tag, digest; no scheme and no credentials, which would end up in labels and log lines. */
+const IMAGE = /^[A-Za-z0-9](?:[\w.-]|:(?!\/\/)|\/)*(?:@[A-Za-z0-9+._-]+:[0-9a-fA-F]+)?$/;
 const image = text({
   what: 'an image such as vllm/vllm-openai:v0.16.0',
   check: (value) =>
-    /^[A-Za-z0-9][\w.:/@-]*$/.test(value)
-      ? undefined
-      : 'is not an image name; allowed: an image such as vllm/vllm-openai:v0.16.0',
+    IMAGE.test(value) ? undefined : 'is not an image name; allowed: an image such as vllm/vllm-openai:v0.16.0',
 });
 const containerName = text({
   what: 'a container name',

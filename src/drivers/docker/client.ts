@@ -8,6 +8,7 @@ import type { Clock } from '../../platform/platform.ts';
 import { MINUTE, SECOND, type Milliseconds } from '../../units.ts';
 import { DockerFailure, failureOf } from './failures.ts';
 import { Lane } from './lane.ts';
+import { asFacts, asList, notTheDaemon } from './replies.ts';
 
 export const READ_LIMIT: Milliseconds = 5 * SECOND;
 /** A busy disk makes a container slowly, and the hook of the GPU toolkit takes seconds. */
@@ -65,13 +66,15 @@ export class DockerClient {
   /** Undefined when there is no such container. */
   inspect(container: string): Promise<ContainerFacts | undefined> {
     return absentAsUndefined(
-      this.#read((docker, abortSignal) => docker.getContainer(container).inspect({ abortSignal })),
+      this.#read(async (docker, abortSignal) => asFacts(await docker.getContainer(container).inspect({ abortSignal }))),
     );
   }
 
   list(label: string): Promise<readonly ContainerSummary[]> {
     const filters = JSON.stringify({ label: [label] });
-    return this.#read((docker, abortSignal) => docker.listContainers({ all: true, filters, abortSignal }));
+    return this.#read(async (docker, abortSignal) =>
+      asList(await docker.listContainers({ all: true, filters, abortSignal }), 'Id'),
+    );
   }
 
   /** Id of the image that the name stands for now; undefined when it is not there. */
@@ -88,6 +91,7 @@ export class DockerClient {
     const container = await this.#change(CREATE_LIMIT, (docker, abortSignal) =>
       docker.createContainer({ ...parts, abortSignal }),
     );
+    if (typeof container.id !== 'string') throw this.#failure(notTheDaemon());
     return container.id;
   }
 
@@ -130,7 +134,9 @@ export class DockerClient {
   }
 
   async networks(): Promise<readonly { readonly name: string; readonly driver: string }[]> {
-    const all = await this.#read((docker, abortSignal) => docker.listNetworks({ abortSignal } as object));
+    const all = await this.#read(async (docker, abortSignal) =>
+      asList(await docker.listNetworks({ abortSignal } as object), 'Name'),
+    );
     return all.map((network) => ({ name: network.Name, driver: network.Driver }));
   }
 

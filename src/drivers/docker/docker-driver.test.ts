@@ -197,7 +197,7 @@ describe('exits', () => {
     expect(exits[0]?.detail).toBe('killed by SIGKILL; the memory of its container or of the machine was used up');
   });
 
-  it('are not made up from nonsense on the stream', async () => {
+  it('[B202] are not made up from nonsense on the stream', async () => {
     const { docker, driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     const [running] = docker.containers.keys();

@@ -114,6 +114,7 @@ describe("somebody else's container", () => {
     await rejection(driver.launch(containerSpec(), ONE));
     const facts = {
       ...{ Id: FOREIGN, Name: '/vllm_server_one-1_1', Config: { Labels: {} }, State: { Running: true } },
+      ...{ HostConfig: {}, NetworkSettings: {} },
     };
     docker.others.set('vllm_server_one-1_1', facts);
     docker.others.set(FOREIGN, facts);

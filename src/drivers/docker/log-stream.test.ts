@@ -41,7 +41,7 @@ describe('the frames of a log', () => {
     expect(await read(whole.subarray(0, whole.length - 1), 50)).toEqual(expected.slice(0, -1));
   });
 
-  it('that cannot be are an error, not a heap of memory', async () => {
+  it('[B202] that cannot be are an error, not a heap of memory', async () => {
     const wrong = Buffer.from('{"message":"this is no log at all"}');
     await expect(read(wrong, 16)).rejects.toThrow('not a multiplexed stream');
   });

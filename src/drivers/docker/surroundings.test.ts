@@ -16,7 +16,7 @@ afterEach(async () => {
 });
 
 const own = (networks: readonly string[], mode = networks[0]): object => ({
-  ...{ Id: OWN, HostConfig: { NetworkMode: mode }, Config: { Labels: {} } },
+  ...{ Id: OWN, Name: '/gateway', HostConfig: { NetworkMode: mode }, Config: { Labels: {} }, State: { Running: true } },
   NetworkSettings: { Networks: Object.fromEntries(networks.map((name) => [name, {}])) },
 });
 
