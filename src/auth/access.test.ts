@@ -164,7 +164,7 @@ describe('with keys [item 141]', () => {
     expect(principal(rules, 'inference', bearer('ops-key')).mayUse('anything/at:all')).toBe(true);
   });
 
-  it('the message never says whether a key exists, nor repeats it', () => {
+  it('[B122] the message never says whether a key exists, nor repeats it', () => {
     const answer = rules.check('inference', facts(bearer('sk-my-typo')));
     expect('error' in answer && answer.error.message).not.toContain('sk-my-typo');
   });
@@ -197,7 +197,7 @@ describe('without keys', () => {
   ];
   const rules = access({}, { allowedHosts: ['gateway.lan'], corsOrigins: ['https://app.example'] });
 
-  it.each(HOSTS)('a loopback listener asked as "%s": %s (DNS rebinding)', (host, expected) => {
+  it.each(HOSTS)('[B170] a loopback listener asked as "%s": %s (DNS rebinding)', (host, expected) => {
     for (const need of ['inference', 'metrics', 'open'] as const) {
       expect(verdict(rules, need, { headers: { Host: host } })).toBe(expected);
     }

@@ -177,7 +177,7 @@ describe('serve', () => {
     ['EACCES', 'listen', 'more rights'],
     ['EADDRNOTAVAIL', 'listen', 'no such address'],
     ['EROFS', 'open', 'state_dir'],
-  ])('ends with 3 on %s from %s', async (code, syscall, hint) => {
+  ])('[B195] [B196] ends with 3 on %s from %s', async (code, syscall, hint) => {
     const bench = await benchOf();
     bench.gateway.starting = () => Promise.reject(coded(code, syscall));
     expect(await bench.run('serve')).toBe(3);

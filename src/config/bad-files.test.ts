@@ -57,11 +57,14 @@ const OTHERS: readonly Case[] = [
 const CASES: readonly Case[] = [...(parse(readFileSync(corpus, 'utf8')) as readonly Case[]), ...OTHERS];
 
 describe('a configuration file', () => {
-  it.each(CASES)('[items 2, 3, 4] with $title is told as it should be', async ({ file, starts, problems }) => {
-    const result = await load(file);
-    expect(result.lines).toEqual(problems);
-    expect(result.config !== null).toBe(starts);
-  });
+  it.each(CASES)(
+    '[items 2, 3, 4] [B175] [B176] [B177] [B179] [B180] [B181] [B182] [B183] [B184] [B124] [B185] [B187] [B189] with $title is told as it should be',
+    async ({ file, starts, problems }) => {
+      const result = await load(file);
+      expect(result.lines).toEqual(problems);
+      expect(result.config !== null).toBe(starts);
+    },
+  );
 
   it('holds every case once', () => {
     expect(new Set(CASES.map(({ title }) => title)).size).toBe(CASES.length);
@@ -89,7 +92,7 @@ models:
     ]);
   });
 
-  it('is read with a byte order mark and with Windows line ends', async () => {
+  it('[B189] is read with a byte order mark and with Windows line ends', async () => {
     for (const file of [`\ufeff${EXTERNAL}`, EXTERNAL.replaceAll('\n', '\r\n')]) {
       const result = await load(file);
       expect(result.lines).toEqual([]);
@@ -97,7 +100,7 @@ models:
     }
   });
 
-  it('is free to use x-* keys, anchors and merges', async () => {
+  it('[B177] is free to use x-* keys, anchors and merges', async () => {
     const result = await load(`x-common: &common { url: "http://127.0.0.1:8000", max_queue_size: 70 }
 models:
   a: { <<: *common, repo: a/b }
@@ -129,7 +132,7 @@ models:
     expect([...(result.config?.models.keys() ?? [])]).toEqual(['zeta', '10', '9', 'alpha']);
   });
 
-  it('takes names that every object has for what they are', async () => {
+  it('[B117] takes names that every object has for what they are', async () => {
     const model = '{ repo: a/b, url: "http://127.0.0.1:1" }';
     const result = await load(
       `models: { constructor: ${model}, toString: ${model} }\nlimits: { valueOf: 1 }\nlog: { format: constructor }`,

@@ -72,7 +72,7 @@ describe('the configuration in force', () => {
     expect(await grace('models: { b: { url: "http://h:1" } }')).toMatchObject({ stop_grace_period: '35s' });
   });
 
-  it('[item 20] shows no secret', async () => {
+  it('[item 20] [B193] shows no secret', async () => {
     const { config } = await load(EVERYTHING, { env: { GATEWAY_API_KEYS: 'hidden-7', GATEWAY_ADMIN_KEY: 'hidden-8' } });
     const effective = config && effectiveConfig(config);
     expect(JSON.stringify(effective)).not.toMatch(/hidden-\d/);

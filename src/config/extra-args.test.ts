@@ -5,7 +5,7 @@ import { mergeArgs } from './merge-args.ts';
 
 const refused = (...extra: readonly string[]): readonly number[] => ownedFlags(extra, true).map(({ index }) => index);
 
-describe('[item 9] flags that the gateway owns', () => {
+describe('[item 9] [B185] flags that the gateway owns', () => {
   it.each([
     ['--model', 'x'],
     ['--served-model-name', 'x'],

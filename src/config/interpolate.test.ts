@@ -36,7 +36,7 @@ describe('interpolation', () => {
     ['${Mixed}', 'interpolation'],
     ['${NAME-default}', 'interpolation'],
     ['${port}', 'interpolation'],
-  ])('complains about %s', (written, code) => {
+  ])('[B187] complains about %s', (written, code) => {
     expect(interpolate(written, env, false).complaints.map((found) => found.code)).toEqual([code]);
   });
 

@@ -4,7 +4,7 @@ import { FILE, load, MODEL } from '../../test/support/load-config.ts';
 const LEGACY = { ALLOWED_MODELS_JSON: '{"tiny":"a/tiny"}', VLLM_MAX_MODEL_LEN_GLOBAL: '8192' };
 
 describe('where a value comes from', () => {
-  it('lets a file value go before a Compose environment at its defaults', async () => {
+  it('[B193] lets a file value go before a Compose environment at its defaults', async () => {
     const env = { GATEWAY_MAX_QUEUE_SIZE: '200', GATEWAY_MAX_CONCURRENT: '50', GATEWAY_MAX_MODELS_CONCURRENT: '3' };
     const { config } = await load(`${MODEL}\nlimits: { max_queue_size: 5 }`, { env });
     expect(config?.limits).toMatchObject({ maxQueueSize: 5, maxConcurrent: 50, maxModelsConcurrent: 3 });
@@ -16,7 +16,7 @@ describe('where a value comes from', () => {
     expect(config?.models.get('m')?.maxQueueSize).toBe(7);
   });
 
-  it('takes an empty variable for one that is not set', async () => {
+  it('[B191] takes an empty variable for one that is not set', async () => {
     const { config, lines } = await load(MODEL, { env: { GATEWAY_MAX_QUEUE_SIZE: '' } });
     expect(config?.limits.maxQueueSize).toBe(200);
     expect(lines).toEqual([]);
@@ -31,7 +31,7 @@ describe('where a value comes from', () => {
     expect(config?.log.level).toBe('debug');
   });
 
-  it('lists a variable that the file hides as information', async () => {
+  it('[B193] lists a variable that the file hides as information', async () => {
     const { lines, config } = await load(`${MODEL}\nlimits: { max_queue_size: 60 }\ndefaults: { max_num_seqs: 4 }`, {
       env: { GATEWAY_MAX_QUEUE_SIZE: 'whatever', VLLM_MAX_NUM_SEQS: '8' },
     });
@@ -124,7 +124,7 @@ describe('[S1] the three limits from the environment', () => {
   ];
 
   it.each(limits.flatMap((limit) => unusable.map((value) => ({ ...limit, value }))))(
-    '[item 17] $name="$value" falls back to the default and says so',
+    '[item 17] [B191] $name="$value" falls back to the default and says so',
     async ({ name, key, fallback, max, value }) => {
       const { config, problems } = await load(MODEL, { env: { [name]: value } });
       expect(config?.limits[key]).toBe(fallback);
@@ -223,7 +223,7 @@ describe('the environment', () => {
     ]);
   });
 
-  it('notices a slip of the pen, and leaves the links of a Kubernetes service alone', async () => {
+  it('[B192] notices a slip of the pen, and leaves the links of a Kubernetes service alone', async () => {
     const { lines } = await load(MODEL, {
       env: {
         GATEWAY_MAX_QUEUE_SIZ: '3',
@@ -269,7 +269,7 @@ describe('which file is read', () => {
     expect(config?.source).toBe('sub/x.yaml');
   });
 
-  it('refuses when --config or GATEWAY_CONFIG_FILE names an absent file, whatever else is there', async () => {
+  it('[B175] refuses when --config or GATEWAY_CONFIG_FILE names an absent file, whatever else is there', async () => {
     const flag = await load(MODEL, { flags: { config: 'nope.yaml' } });
     expect(flag.config).toBeNull();
     expect(flag.lines).toEqual([

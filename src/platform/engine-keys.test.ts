@@ -16,7 +16,7 @@ describe('engine keys', () => {
     expect(new Set(others.map((replica) => first.keyFor(replica))).size).toBe(4);
   });
 
-  it('come of a secret that only the user of the gateway can read', async () => {
+  it('[B195] come of a secret that only the user of the gateway can read', async () => {
     const platform = createTestPlatform();
     await engineKeys(platform, '/state');
     expect(platform.files.modeOf('/state/secret')).toBe(0o600);

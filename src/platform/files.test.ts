@@ -40,7 +40,7 @@ describe('files', () => {
     expect(await files.list(folder)).toEqual(['lock']);
   });
 
-  it('writes with the asked mode and leaves no temporary file', async () => {
+  it('[B195] writes with the asked mode and leaves no temporary file', async () => {
     await files.writeAtomic(join(folder, 'secret'), 'x', 0o600);
     await files.writeAtomic(join(folder, 'secret'), 'y', 0o600);
     expect(statSync(join(folder, 'secret')).mode & 0o777).toBe(0o600);

@@ -134,7 +134,7 @@ describe('an answer that breaks off', () => {
     expect(bench.telemetry.last).toMatchObject({ outcome: 'deadline', code: 'drain_timeout' });
   });
 
-  it('by an engine’s own error event passes through and counts as failed', async () => {
+  it('by an engine’s own error event passes through and counts as failed [B156]', async () => {
     const events = ['data: {"choices":[]}\n\n', 'data: {"error":{"message":"x","code":500}}\n\n', 'data: [DONE]\n\n'];
     await using bench = await createProxyBench({ script: (_request, socket) => socket.write(stream(...events)) });
     expect(await (await bench.post('/v1/chat/completions', STREAMED)).text()).toBe(events.join(''));

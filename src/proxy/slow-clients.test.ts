@@ -38,7 +38,7 @@ describe('a slow client', () => {
     expect(bench.telemetry.last).toMatchObject({ status: 408, code: 'request_timeout' });
   }, 30_000);
 
-  it('whose body trickles in is told so and cut, long before it holds a slot [item 142]', async () => {
+  it('whose body trickles in is told so and cut, long before it holds a slot [item 142] [B106]', async () => {
     const clock = shiftedClock();
     await using bench = await createProxyBench({ over: { platform: { ...realPlatform(), clock } } });
     const socket = bench.connect();

@@ -17,7 +17,7 @@ function timed(timeouts: Partial<ReturnType<typeof proxyModel>['timeouts']>) {
 }
 
 describe('a stream that waits', () => {
-  it('is kept alive by comments, under a head that says only what is known, and then answered', async () => {
+  it('is kept alive by comments, under a head that says only what is known, and then answered [B154]', async () => {
     await using bench = await createProxyBench({
       settings: BEATING,
       script: (_request, socket) => socket.write(stream(...EVENTS)),

@@ -240,7 +240,7 @@ describe('pretty log lines', () => {
     );
   });
 
-  it('cannot be forged by what a stranger sent', () => {
+  it('[B88] cannot be forged by what a stranger sent', () => {
     const forged = { event: 'x\u001b[2J', replica: 'a\nb', msg: 'c\nd' };
     expect(prettyLine(line(forged), false)).not.toMatch(/\u001b|\n./u);
     const text = prettyLine(line({ msg: 'a\nb\u001b[2J', path: '/x y\r\n\u001b[31m', name: 'caf\u00e9' }), false);

@@ -205,7 +205,7 @@ describe('npm test', () => {
     START,
   );
 
-  it('says so when Node is too old', async () => {
+  it('[B198] says so when Node is too old', async () => {
     const preload = join(clone.path, 'old-node.cjs');
     writeFileSync(
       preload,

@@ -35,20 +35,20 @@ describe('lines of a log', () => {
     ]);
   });
 
-  it('are plain text: no colours, titles, links or control characters', () => {
+  it('[B204] are plain text: no colours, titles, links or control characters', () => {
     expect(
       plainText('\u001b[1;31mred\u001b[0m \u001b]0;title\u0007x\u001b]8;;http://a\u001b\\link\u001b[K\u0000\u0008!'),
     ).toBe('red xlink!');
     expect(plainText('a\tb  ')).toBe('a\tb');
   });
 
-  it('are handed on in pieces when they never end', () => {
+  it('[B204] are handed on in pieces when they never end', () => {
     const lines = split('x'.repeat(200_000), 'each', 10_000);
     expect(lines.length).toBeGreaterThan(2);
     expect(lines.join('')).toBe('x'.repeat(200_000));
   });
 
-  it('show replacement characters for what is not UTF-8', () => {
+  it('[B204] show replacement characters for what is not UTF-8', () => {
     const splitter = new LineSplitter('each');
     expect(splitter.push(new Uint8Array([0x61, 0xff, 0x0a]))).toEqual(['a\ufffd']);
   });

@@ -125,7 +125,7 @@ describe('the table of GPUs', () => {
     expect(device('GPU-a, 100 MiB, 100 MiB, 580.95.05, [N/A], X').trouble).toBeNull();
   });
 
-  it('reads a name with commas and quotes', () => {
+  it('[B203] reads a name with commas and quotes', () => {
     expect(device('GPU-a, 100 MiB, 1 MiB, 580.95.05, [N/A], "Acme, Inc. GPU, rev. 2"').name).toBe(
       'Acme, Inc. GPU, rev. 2',
     );
@@ -206,7 +206,7 @@ describe('the table of GPUs', () => {
     expect(message).not.toMatch(/[\u0000-\u001f]/);
   });
 
-  it('gives whole numbers or a ProbeError, whatever is printed', () => {
+  it('[B203] gives whole numbers or a ProbeError, whatever is printed', () => {
     const cell = fc.oneof(
       fc.constantFrom('GPU-a', '1 MiB', '[N/A]', 'ERR!', 'Enabled', '580.95.05', '24,5 MiB', ''),
       fc.string(),
