@@ -146,10 +146,11 @@ async function holds(mutants: readonly Buffer[]): Promise<void> {
   const sent = await Promise.all(mutants.map(send));
   // Whoever comes later and has an answer shows that what came before has been read.
   await bench.good();
-  await bench.idle();
+  await bench.idle('bodies');
   await bench.good();
   const told = sent.map(({ received }) => readAnswers(received()));
   await Promise.all(sent.map(({ close }) => close()));
+  await bench.idle();
   const forwarded = bench.recorder.take().map(({ raw }) => {
     bench.forwarded.push(raw);
     return readUnambiguous(raw);
