@@ -9,6 +9,8 @@ export interface TaggedTest {
 
 /** A string literal that holds a tag. Titles are plain strings or templates, on one line. */
 const TITLE = /(['"`])((?:\\.|(?!\1)[^\n\\])*\[(?:items? \d|scenarios? [A-G]|S\d)(?:\\.|(?!\1)[^\n\\])*)\1/g;
+/** Rows of the catalogues of faults, bad input and invariants: of other pages than those of the promises. */
+const ROW = /\s*\[(?:[BF]|I-)\d+\]/g;
 const TAG = /\s*\[((?:items? \d|scenarios? [A-G]|S\d)[^\]]*)\]/g;
 
 /** Keys are `item 41`, `scenario A`, `S5`. */
@@ -17,7 +19,7 @@ export function taggedTests(): ReadonlyMap<string, readonly TaggedTest[]> {
   const paths = ['src', 'test', 'tools'].flatMap((folder) => filesUnder(folder, ['.test.ts']));
   for (const path of paths) {
     for (const [, , literal = ''] of blank(readSource(path), { strings: false }).matchAll(TITLE)) {
-      const test = { path, title: literal.replace(TAG, '').replaceAll("\\'", "'").trim() };
+      const test = { path, title: literal.replace(TAG, '').replace(ROW, '').replaceAll("\\'", "'").trim() };
       for (const [, tag = ''] of literal.matchAll(TAG)) for (const key of keysOf(tag)) add(found, key, test);
     }
   }
