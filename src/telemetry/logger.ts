@@ -1,24 +1,15 @@
 /** Structured log lines: pino, written asynchronously, with secrets taken out before they are serialised. */
 import pino from 'pino';
+import { openLogOutput, type LogOutput } from './log-output.ts';
 import { prettyLine } from './pretty.ts';
 import { Redactor } from './redact.ts';
 import type { Logger } from './telemetry.ts';
 import type { Clock } from '../platform/platform.ts';
-import { KIB, MIB, type Bytes, type Milliseconds } from '../units.ts';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 export type LogLevelName = (typeof LOG_LEVELS)[number];
 
-/** Lines that wait because nobody reads the output; beyond this they are dropped, the gateway goes on. */
-const MAX_UNWRITTEN: Bytes = 16 * MIB;
-/** Lines of one short moment go out in one write: a write per line costs more than all else about it. */
-const BATCH_TIME: Milliseconds = 20;
-const BATCH_SIZE: Bytes = 32 * KIB;
-
-/** Where lines go: a descriptor of the process, or a function (tests, an embedding program). */
-export type LogOutput =
-  | { readonly descriptor: number; readonly isTerminal: boolean; readonly colour: boolean }
-  | { readonly write: (line: string) => void; readonly isTerminal?: boolean; readonly colour?: boolean };
+export type { LogOutput } from './log-output.ts';
 
 export interface LoggerOptions {
   readonly level: LogLevelName;
@@ -45,13 +36,10 @@ export interface RootLogger {
   flush(): void;
 }
 
-interface Destination {
-  write(line: string): void;
-  flush(): void;
-}
-
 export function createLogger(options: LoggerOptions): RootLogger {
-  const destination = openDestination(options.output, options.clock);
+  const destination = openLogOutput(options.output, options.clock, (lines) =>
+    root.warn({ dropped_lines: lines }, 'nobody read the log for a while: lines of it are lost'),
+  );
   const pretty = options.format === 'pretty' || (options.format === 'auto' && options.output.isTerminal === true);
   const colour = options.output.colour === true;
   const stream = pretty ? { write: (line: string) => destination.write(prettyLine(line, colour)) } : destination;
@@ -81,39 +69,6 @@ export function createLogger(options: LoggerOptions): RootLogger {
       return root.level as LogLevelName;
     },
     flush: () => destination.flush(),
-  };
-}
-
-function openDestination(output: LogOutput, clock: Clock | undefined): Destination {
-  if ('write' in output) return { write: output.write, flush: () => undefined };
-  const file = pino.destination({ dest: output.descriptor, sync: false, maxLength: MAX_UNWRITTEN });
-  // EPIPE: whoever read our output is gone. Serving goes on; there is nobody left to tell.
-  file.on('error', () => undefined);
-  let batch = '';
-  let due: Disposable | null = null;
-  const send = (): void => {
-    due?.[Symbol.dispose]();
-    due = null;
-    if (batch === '') return;
-    const lines = batch;
-    batch = '';
-    file.write(lines);
-  };
-  return {
-    write: (line) => {
-      batch += line;
-      // Somebody watches a terminal.
-      if (clock === undefined || output.isTerminal || batch.length >= BATCH_SIZE) send();
-      else due ??= clock.after(BATCH_TIME, send);
-    },
-    flush: () => {
-      send();
-      try {
-        file.flushSync();
-      } catch {
-        // Only called at exit, where a closed or blocked output must not change the exit code.
-      }
-    },
   };
 }
 
