@@ -13,7 +13,8 @@ import { FaultProxy } from '../support/fault-proxy.ts';
 import { startTestGateway, type TestGateway, type TestGatewayOptions } from '../support/in-process-gateway.ts';
 import { errorsIn } from '../support/open-stream.ts';
 import { RudeUpstream, type Script } from '../support/rude-upstream.ts';
-import { engineStats, metric, simulatedYaml, statusOf, untilAtRest } from '../support/simulated-fleet.ts';
+import { samplesOf } from '../support/prometheus-text.ts';
+import { engineStats, simulatedYaml, statusOf } from '../support/simulated-fleet.ts';
 import { parseFrame } from '../support/sse-frames.ts';
 
 export type HopName = 'near' | 'far';
@@ -31,7 +32,7 @@ export interface Seen {
 }
 
 /** Of a refusal, or of the error event at the end of a stream. */
-export function codeOf({ headers, text }: Seen): unknown {
+export function codeOf({ headers, text }: Pick<Seen, 'headers' | 'text'>): unknown {
   if (headers['content-type']?.startsWith('text/event-stream') === true) {
     return errorsIn(text.trimEnd().split('\n\n').map(parseFrame)).at(-1)?.['code'];
   }
@@ -97,8 +98,18 @@ export class TwoHops implements AsyncDisposable {
     return stats['inference_requests' as keyof typeof stats];
   }
 
-  metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
-    return metric(this.gateway, name, labels);
+  /** The sum of all samples of a metric with these labels, as they are now. */
+  async figures(): Promise<(name: string, labels?: Readonly<Record<string, string>>) => number> {
+    const samples = samplesOf(await (await fetch(`${this.gateway.url}/metrics`)).text());
+    return (name, labels = {}) =>
+      samples
+        .filter((sample) => sample.name === `vllm_gateway_${name}`)
+        .filter((sample) => Object.entries(labels).every(([label, value]) => sample.labels[label] === value))
+        .reduce((sum, { value }) => sum + value, 0);
+  }
+
+  async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    return (await this.figures())(name, labels);
   }
 
   /** The next request goes out on a new connection. */
@@ -141,16 +152,21 @@ export class TwoHops implements AsyncDisposable {
       if (hop.name === 'far') hop.proxy.target = this.#farEngine.port;
       await this.fresh(hop.name);
     }
-    await untilAtRest(this.gateway);
-    for (const hop of HOPS) {
-      const seen = await this.ask(hop);
-      expect([hop, seen.status, seen.headers['x-vgw-attempts']]).toEqual([hop, 200, '1']);
-    }
-    await untilAtRest(this.gateway);
-    await eventually('the engines rest', async () => {
+    const answers = await Promise.all(HOPS.map((hop) => this.ask(hop)));
+    expect(answers.map(({ status, headers }) => [status, headers['x-vgw-attempts']])).toEqual(
+      HOPS.map(() => [200, '1']),
+    );
+    await eventually('nothing is held', async () => {
+      const figures = await this.figures();
+      const gauges = ['queue_depth', 'in_flight', 'buffered_bytes', 'invariant_violations_total'];
       const near = await engineStats(this.gateway, 'near');
       const far = await this.#farEngine.stats();
-      return near.running + near.waiting + Number(far['running']) + Number(far['waiting']) === 0;
+      const held = [
+        ...gauges.map((name) => figures(name)),
+        figures('upstream_connections', { state: 'busy' }),
+        ...[near.running, near.waiting, far['running'], far['waiting']],
+      ];
+      return held.every((count) => count === 0);
     });
     expect(this.gateway.lines.filter((line) => line.includes('failed in the gateway'))).toEqual([]);
   }
@@ -171,6 +187,8 @@ export interface TwoHopsOptions extends Omit<TestGatewayOptions, 'yaml' | 'netwo
   readonly more: string;
   /** Further keys of both models, one line each. */
   readonly keys?: readonly string[];
+  /** `FAKE_VLLM_FAULT` of both engines. */
+  readonly fault?: string;
   /** Health and counters of `near` are asked through the network too. */
   readonly wholeNetwork?: boolean;
   /** Called for each such question about `near`. */
@@ -178,10 +196,11 @@ export interface TwoHopsOptions extends Omit<TestGatewayOptions, 'yaml' | 'netwo
 }
 
 export async function startTwoHops(asked: TwoHopsOptions): Promise<TwoHops> {
-  const { more, keys = [], wholeNetwork = false, looked = () => undefined, ...options } = asked;
+  const { more, keys = [], fault = '', wholeNetwork = false, looked = () => undefined, ...options } = asked;
+  const knobs = { CONTROL: 1, TTFT_MS: 5, TOKEN_MS: 2, TOKENS: 4, FAULT: fault };
   const farEngine = await startFake({
     repo: 'org/far',
-    env: { FAKE_VLLM_CONTROL: '1', FAKE_VLLM_TTFT_MS: '5', FAKE_VLLM_TOKEN_MS: '2', FAKE_VLLM_TOKENS: '4' },
+    env: Object.fromEntries(Object.entries(knobs).map(([knob, value]) => [`FAKE_VLLM_${knob}`, String(value)])),
   });
   const hops = { near: await startHop('near', 0), far: await startHop('far', farEngine.port) };
   const dialled: TcpNetConnectOpts[] = [];
@@ -189,7 +208,7 @@ export async function startTwoHops(asked: TwoHopsOptions): Promise<TwoHops> {
   const far = [`url: "http://127.0.0.1:${hops.far.proxy.port}"`, 'repo: org/far', ...keys];
   const gateway = await startTestGateway({
     ...options,
-    yaml: `${simulatedYaml([{ name: 'near', keys }], more)}\n  far:\n${far.map((line) => `    ${line}`).join('\n')}`,
+    yaml: `${simulatedYaml([{ name: 'near', keys, knobs }], more)}\n  far:\n${far.map((line) => `    ${line}`).join('\n')}`,
     platform: (real) => ({
       ...real,
       http: {

@@ -27,17 +27,15 @@ afterAll(async () => {
 
 /** What became of one request, what it cost in retries, and how often the engine was asked for it. */
 async function told(hop: HopName, asking = {}): Promise<{ seen: Seen; retries: number; served: number }> {
-  const retriesBefore = await both.metric('retries_total', { model: hop });
+  const before = await both.figures();
   const servedBefore = await both.served(hop);
-  const failedBefore = await both.metric('requests_total', { model: hop, outcome: 'upstream_failed' });
   const seen = await both.ask(hop, asking);
-  const failed = (await both.metric('requests_total', { model: hop, outcome: 'upstream_failed' })) - failedBefore;
+  const after = await both.figures();
+  const grown = (name: string, labels = {}): number =>
+    after(name, { model: hop, ...labels }) - before(name, { model: hop, ...labels });
+  const failed = grown('requests_total', { outcome: 'upstream_failed' });
   expect(failed).toBe(seen.status === 200 && seen.whole ? 0 : 1);
-  return {
-    seen,
-    retries: (await both.metric('retries_total', { model: hop })) - retriesBefore,
-    served: (await both.served(hop)) - servedBefore,
-  };
+  return { seen, retries: grown('retries_total'), served: (await both.served(hop)) - servedBefore };
 }
 
 const facts = (seen: Seen): readonly unknown[] => [seen.status, codeOf(seen), seen.headers['x-vgw-attempts']];
