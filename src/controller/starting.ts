@@ -66,7 +66,10 @@ export async function prove(context: StartContext, replica: ReplicaRef, endpoint
       {
         origin: endpoint.origin,
         pathPrefix: endpoint.pathPrefix,
-        healthPath: runtime.healthPath,
+        // A reload may change it: a wrong one would keep the start waiting to the end of its time.
+        get healthPath() {
+          return runtime.healthPath;
+        },
         listsModels: runtime.listsModels,
         servedName: runtime.servedName,
         headers: runtime.controlHeaders(replica),

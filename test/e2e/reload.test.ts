@@ -1,22 +1,35 @@
 /** Another configuration under a gateway that runs: what goes on, what leaves, and who is told what. */
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { reloadAnswer, type ReloadAnswer } from '../../src/admin/contract.ts';
-import { Clients } from '../support/clients.ts';
-import type { TestGateway } from '../support/in-process-gateway.ts';
-import { openStream } from '../support/open-stream.ts';
+import { MIB } from '../../src/units.ts';
+import { errorAnswer, reloadAnswer, type ReloadAnswer } from '../../src/admin/contract.ts';
+import { Clients, endOf, errorOf, tally, type ClientAnswer } from '../support/clients.ts';
+import { gatewayYaml, QUICK } from '../support/gateway-yaml.ts';
+import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
+import { goneWithoutTrace, openStream } from '../support/open-stream.ts';
 import {
   engineStats,
   HELD_START,
-  letEngineGo,
   metric,
   simulatedYaml,
   startFleet,
   statusOf,
   until,
   untilAtRest,
+  untilRunning,
   untilWaiting,
   type SimulatedModel,
 } from '../support/simulated-fleet.ts';
+
+const MIRROR = fileURLToPath(new URL('../support/mirror-engine.mjs', import.meta.url));
 
 async function reload(gateway: TestGateway, query = ''): Promise<ReloadAnswer> {
   const answer = await gateway.post(`/gateway/reload${query}`, '');
@@ -25,7 +38,23 @@ async function reload(gateway: TestGateway, query = ''): Promise<ReloadAnswer> {
   return reloadAnswer.parse(body);
 }
 
+/** The answer to a configuration that cannot be used. */
+async function refusedReload(gateway: TestGateway): Promise<ReloadAnswer & { readonly message: string }> {
+  const answer = await gateway.post('/gateway/reload', '');
+  const body: unknown = await answer.json();
+  expect(answer.status, JSON.stringify(body)).toBe(422);
+  const { error } = errorAnswer.parse(body);
+  expect(error).toMatchObject({ code: 'config_invalid', type: 'invalid_request_error' });
+  return { ...reloadAnswer.parse(body), message: error.message };
+}
+
 const model = (name: string, ...keys: readonly string[]): SimulatedModel => ({ name, keys });
+/** Counts in the file, so that each is another one. */
+const note = (count: number): string => `description: "the ${count}th"`;
+
+/** What two streams of one engine have in common when nobody touched them. */
+const withoutIds = (text: string): string =>
+  text.replaceAll(/"(id|system_fingerprint)":"[^"]*"/g, '').replaceAll(/"created":\d+/g, '');
 
 describe('POST /gateway/reload', () => {
   it('says what would become different, and changes nothing in a dry run', async () => {
@@ -50,4 +79,341 @@ describe('POST /gateway/reload', () => {
     expect(await metric(gateway, 'config_reloads_total', { result: 'applied' })).toBe(1);
     expect(await metric(gateway, 'config_reloads_total', { result: 'unchanged' })).toBe(1);
   });
+
+  it('leaves the old configuration in force and names every problem of a new one that cannot be used [B190]', async () => {
+    await using gateway = await startFleet([model('stays')]);
+    const { loaded_at: since, problems: before } = (await statusOf(gateway)).config;
+    for (const [yaml, ...paths] of [
+      ['models: {', ''],
+      ['models: {}', 'models'],
+      ['', 'models'],
+      [
+        `${simulatedYaml([model('stays')])}\nlimits: { max_queue_size: 0, nonsense: 1 }`,
+        'limits.max_queue_size',
+        'limits.nonsense',
+      ],
+    ] as const) {
+      await gateway.rewrite(yaml);
+      const answer = await refusedReload(gateway);
+      expect(answer).toMatchObject({ result: 'rejected', version: 1, diff: null });
+      for (const path of paths)
+        expect(answer.problems).toContainEqual(expect.objectContaining({ severity: 'error', path }));
+      const { config, models } = await statusOf(gateway);
+      expect(Object.keys(models)).toEqual(['stays']);
+      expect(config).toMatchObject({ version: 1, loaded_at: since, problems: [...before, ...answer.problems] });
+      expect(config.rejected_at).not.toBeNull();
+      expect(await metric(gateway, 'config_problems')).toBe(before.length + answer.problems.length);
+    }
+    await using clients = new Clients(gateway.url);
+    expect(endOf(await clients.chat('stays'))).toBe('200');
+    await gateway.rewrite(simulatedYaml([model('stays')]));
+    expect(await reload(gateway)).toMatchObject({ result: 'unchanged' });
+    expect((await statusOf(gateway)).config).toMatchObject({ rejected_at: null, problems: before });
+  });
+
+  it('keeps what only a start can change, with a warning, and checks the new file against what stays', async () => {
+    const keys = { keys: [{ id: 'owner', key: 'sk-owner', roles: ['admin'] }] };
+    const models = { one: { repo: 'org/one', env: QUICK } };
+    await using gateway = await startTestGateway({ yaml: gatewayYaml(models, { auth: keys }), adminKey: 'sk-owner' });
+    await gateway.rewrite(gatewayYaml(models, { auth: keys, log: { format: 'pretty' }, devices: { probe: 'none' } }));
+    const answer = await reload(gateway);
+    const kept = answer.problems.filter(({ code }) => code === 'needs_restart');
+    expect(kept.map(({ path, severity }) => `${severity} ${path}`)).toEqual([
+      'warning drivers.process.port_range',
+      'warning log.format',
+      'warning devices.probe',
+    ]);
+    expect(answer.diff?.changed).toEqual([]);
+  });
+
+  it('is refused while the gateway ends', async () => {
+    const gateway = await startFleet([model('one')]);
+    const drained = gateway.gateway.drain();
+    await expect(gateway.gateway.reload('signal')).rejects.toMatchObject({ error: { code: 'shutting_down' } });
+    await drained;
+    await gateway[Symbol.asyncDispose]();
+  });
 });
+
+describe('a reload', () => {
+  it('of 20 in a row cuts none of 100 streams of models that stay, nor changes a byte of them', async () => {
+    await using gateway = await startFleet(
+      [model('stays', 'max_concurrent: 128'), model('other')],
+      'limits: { max_models_concurrent: 9 }',
+    );
+    await using clients = new Clients(gateway.url);
+    const asking = { stream: true, nonce: 'same', fake: { tokens: 240, token_ms: 20 } };
+    const reference = withoutIds((await clients.chat('stays', { ...asking, fake: { tokens: 240, token_ms: 0 } })).text);
+    expect(reference).toContain('[DONE]');
+    const streams = clients.chats(100, 'stays', () => asking);
+    await untilRunning(gateway, 'stays', 100);
+    for (let count = 1; count <= 20; count += 1) {
+      const changing = count % 2 === 0 ? [model('other', `max_num_seqs: ${count}`)] : [model(`new-${count}`)];
+      const stays = model(
+        'stays',
+        `max_concurrent: ${count % 3 === 0 ? 1 : 128}`,
+        note(count),
+        'request_defaults: { seed: 1 }',
+      );
+      await gateway.rewrite(simulatedYaml([...changing, stays], `limits: { max_models_concurrent: ${9 + count} }`));
+      expect(await reload(gateway)).toMatchObject({ result: 'applied', version: count + 1 });
+    }
+    expect((await statusOf(gateway)).models['stays']?.in_flight).toBe(100);
+    const ended = await streams;
+    expect(
+      tally(ended.map(({ text }) => (withoutIds(text) === reference ? 'equal' : withoutIds(text).slice(-300)))),
+    ).toEqual({ equal: 100 });
+    expect(new Set(ended.map(({ headers }) => headers['x-vgw-replica'])).size).toBe(1);
+    await untilAtRest(gateway);
+  });
+
+  it('ends the tickets of a removed model with model_not_found, and lets its streams run to their end', async () => {
+    await using gateway = await startFleet([
+      model('stays'),
+      { name: 'goes', keys: ['max_concurrent: 1'] },
+      { name: 'cold', knobs: HELD_START },
+    ]);
+    await using clients = new Clients(gateway.url);
+    const stream = await openStream(clients, 'goes', { tokens: 60, token_ms: 20 });
+    const waiting = [
+      ...(await openWaiting(gateway, clients, 'goes', 3)),
+      ...(await openWaiting(gateway, clients, 'cold', 3)),
+    ];
+    await gateway.rewrite(simulatedYaml([model('stays')]));
+    await reload(gateway);
+    for (const answer of await Promise.all(waiting)) {
+      expect(endOf(answer)).toBe('404 model_not_found');
+      expect(errorOf(answer)['param']).toBe('model');
+    }
+    expect(endOf(await clients.chat('goes'))).toBe('404 model_not_found');
+    expect((await clients.get('/v1/models')).text).not.toContain('goes');
+    const { frames, broken } = await stream.end;
+    expect([frames.at(-1)?.data, broken]).toEqual(['[DONE]', false]);
+    await goneWithoutTrace(gateway, stream.replica);
+    await untilAtRest(gateway);
+    // It was counted under its name, which was a configured one.
+    await until(async () =>
+      expect(await metric(gateway, 'requests_total', { model: 'goes', outcome: 'completed' })).toBe(1),
+    );
+  });
+
+  it('that changes what an engine is drains the old one beside its streams, and the next request gets the new one', async () => {
+    await using gateway = await startFleet([model('one', 'max_concurrent: 4')]);
+    await using clients = new Clients(gateway.url);
+    const stream = await openStream(clients, 'one', { tokens: 60, token_ms: 20 });
+    await gateway.rewrite(simulatedYaml([model('one', 'max_concurrent: 4', 'max_model_len: 4096')]));
+    expect((await reload(gateway)).diff).toMatchObject({ keep: [], drain_and_restart: ['one'] });
+    expect((await statusOf(gateway)).replicas[stream.replica]).toMatchObject({
+      state: 'draining',
+      stop_reason: 'reload',
+    });
+    const next = await clients.chat('one');
+    expect(endOf(next)).toBe('200');
+    expect(next.headers['x-vgw-replica']).not.toBe(stream.replica);
+    expect((await stream.end).frames.at(-1)?.data).toBe('[DONE]');
+    await goneWithoutTrace(gateway, stream.replica);
+  });
+
+  it('starts always_on models again, loads new ones that are to be preloaded, and keeps pins over a removal', async () => {
+    await using gateway = await startFleet([model('always', 'always_on: true'), model('pinned')]);
+    const ready = (name: string): Promise<void> =>
+      until(async () => expect((await statusOf(gateway)).models[name]?.state).toBe('ready'));
+    await gateway.post('/gateway/models/pinned/pin?wait=true', '');
+    await ready('always');
+    const before = (await statusOf(gateway)).models['always']?.replicas;
+    await gateway.rewrite(
+      simulatedYaml([model('always', 'always_on: true', 'max_model_len: 4096'), model('loaded', 'preload: true')]),
+    );
+    await reload(gateway);
+    await ready('always');
+    await ready('loaded');
+    expect((await statusOf(gateway)).models['always']?.replicas).not.toEqual(before);
+    await gateway.rewrite(simulatedYaml([model('always', 'always_on: true', 'max_model_len: 4096'), model('pinned')]));
+    await reload(gateway);
+    await ready('pinned');
+    expect((await statusOf(gateway)).models['pinned']?.pinned_by).toBe('operator');
+  });
+
+  it('changes slots, queues and connections at once', async () => {
+    await using gateway = await startFleet([model('one', 'max_concurrent: 2', 'max_queue_size: 4')]);
+    await using clients = new Clients(gateway.url);
+    await clients.chat('one');
+    const asking = { stream: true, fake: { tokens: 30, token_ms: 50 } };
+    const first = clients.chats(6, 'one', () => asking);
+    await untilWaiting(gateway, 'one', 4);
+    expect(endOf(await clients.chat('one'))).toBe('429 queue_full');
+    await gateway.rewrite(simulatedYaml([model('one', 'max_concurrent: 12', 'max_queue_size: 1')]));
+    await reload(gateway);
+    // More than the connections that the old slots had.
+    const more = clients.chats(6, 'one', () => asking);
+    await untilRunning(gateway, 'one', 12);
+    expect((await engineStats(gateway, 'one')).running).toBe(12);
+    const last = clients.chat('one', asking);
+    await untilWaiting(gateway, 'one', 1);
+    expect(endOf(await clients.chat('one'))).toBe('429 queue_full');
+    expect(tally((await Promise.all([first, more])).flat().map(endOf))).toEqual({ 200: 12 });
+    expect(endOf(await last)).toBe('200');
+  });
+
+  it('gives requests that were admitted before it what they were admitted under, and later ones the new', async () => {
+    await using gateway = await startTestGateway({ yaml: held(1) });
+    await using clients = new Clients(gateway.url);
+    const early = clients.chat('alias-1');
+    await untilWaiting(gateway, 'mirror', 1);
+    await gateway.rewrite(held(2));
+    expect((await reload(gateway)).diff).toMatchObject({ keep: ['mirror'], drain_and_restart: [] });
+    const late = clients.chat('alias-2');
+    await untilWaiting(gateway, 'mirror', 2);
+    await writeFile(GO, '');
+    expect(seenIn(await early)).toMatchObject({ seed: 1 });
+    expect(seenIn(await late)).toMatchObject({ seed: 2 });
+    expect(endOf(await clients.chat('alias-1'))).toBe('404 model_not_found');
+  });
+
+  it('asks a starting engine at its new health path', async () => {
+    await using gateway = await startFleet([model('one', 'health_path: /nowhere')]);
+    await using clients = new Clients(gateway.url);
+    const waiting = clients.chat('one');
+    await until(() => expect(gateway.lines.some((line) => line.includes('/nowhere answers 404'))).toBe(true));
+    await gateway.rewrite(simulatedYaml([model('one', 'health_path: /health')]));
+    await reload(gateway);
+    expect(endOf(await waiting)).toBe('200');
+  });
+
+  it('gives a server that others run its new credentials, over the connections that it has', async () => {
+    const seen: string[] = [];
+    const server = createServer((request, response) => {
+      seen.push(`${request.headers.authorization ?? ''} ${String(request.headers['x-team'])}`);
+      request.resume();
+      response.setHeader('content-type', 'application/json').end('{"object":"chat.completion","choices":[]}');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const yaml = (key: string, team: string): string =>
+      gatewayYaml({
+        far: { url: `http://127.0.0.1:${port}/v1`, repo: 'far', api_key: key, headers: { 'x-team': team } },
+      });
+    await using gateway = await startTestGateway({ yaml: yaml('the-first-key', 'one') });
+    await using clients = new Clients(gateway.url);
+    expect(endOf(await clients.chat('far'))).toBe('200');
+    await gateway.rewrite(yaml('the-second-key', 'two'));
+    const answer = await reload(gateway);
+    expect(answer.diff).toMatchObject({ keep: ['far'], drain_and_restart: [] });
+    expect(answer.diff?.changed).toEqual([
+      { path: 'models.far.api_key', from: '***', to: '***', rule: 'live' },
+      { path: 'models.far.headers', from: { 'x-team': '***' }, to: { 'x-team': '***' }, rule: 'live' },
+    ]);
+    expect(endOf(await clients.chat('far'))).toBe('200');
+    expect(seen.filter((line) => line.startsWith('Bearer'))).toEqual([
+      'Bearer the-first-key one',
+      'Bearer the-second-key two',
+    ]);
+    expect(gateway.lines.join('')).not.toMatch(/the-(first|second)-key/);
+    server.close();
+  });
+
+  it('takes new keys at once and refuses removed ones at once, while running answers end, and watchers are sent away', async () => {
+    const models = { one: { repo: 'org/one', env: QUICK } };
+    const yaml = (...ids: readonly string[]): string =>
+      gatewayYaml(models, {
+        auth: {
+          keys: [...ids.map((id) => ({ id, key: `sk-${id}` })), { id: 'owner', key: 'sk-owner', roles: ['admin'] }],
+        },
+      });
+    await using gateway = await startTestGateway({ yaml: yaml('old', 'both'), adminKey: 'sk-owner' });
+    await using clients = new Clients(gateway.url);
+    const as = (id: string): { readonly headers: Readonly<Record<string, string>> } => ({
+      headers: { authorization: `Bearer sk-${id}` },
+    });
+    const ask = async (id: string): Promise<string> => endOf(await clients.chat('one', as(id)));
+    expect([await ask('old'), await ask('both'), await ask('new')]).toEqual(['200', '200', '401 invalid_api_key']);
+    const stream = clients.chat('one', { ...as('old'), stream: true, fake: { tokens: 50, token_ms: 20 } });
+    await until(async () => {
+      const status = (await gateway.status()) as unknown as { models: Record<string, { in_flight: number }> };
+      expect(status.models['one']?.in_flight).toBe(1);
+    });
+    await gateway.rewrite(yaml('new', 'both'));
+    expect((await reload(gateway)).diff).toMatchObject({
+      keep: ['one'],
+      changed: [expect.objectContaining({ path: 'auth', rule: 'live' })],
+    });
+    expect([await ask('old'), await ask('both'), await ask('new')]).toEqual(['401 invalid_api_key', '200', '200']);
+    expect((await stream).text).toContain('[DONE]');
+    const watching = await fetch(`${gateway.url}/gateway/events`, { headers: { authorization: 'Bearer sk-owner' } });
+    await gateway.rewrite(yaml('new').replaceAll('sk-owner', 'sk-other'));
+    expect(await reload(gateway)).toMatchObject({ result: 'applied' });
+    expect(await watching.text()).toContain('config.reloaded');
+  });
+
+  it('takes place one at a time, however many ask, and leaves nothing behind after a thousand', async () => {
+    await using gateway = await startFleet([model('stays')], '', { recount: false });
+    await using clients = new Clients(gateway.url);
+    await clients.chat('stays');
+    const once = async (count: number): Promise<void> => {
+      const models = [model('stays', note(count)), model(`model-${count % 300}`, note(count))];
+      await gateway.rewrite(simulatedYaml(models));
+      const asked = Array.from({ length: count % 50 === 0 ? 5 : 1 }, () => gateway.gateway.reload('api'));
+      for (const { version } of await Promise.all(asked)) expect(version).toBe(count + 2);
+    };
+    for (let count = 0; count < 350; count += 1) await once(count);
+    const before = await heldNow(gateway);
+    for (let count = 350; count < 1_000; count += 1) await once(count);
+    await until(async () => {
+      const after = await heldNow(gateway);
+      expect(after.timers).toBeLessThanOrEqual(before.timers);
+      expect(after.handles).toBeLessThanOrEqual(before.handles);
+      expect(after.heap - before.heap).toBeLessThan(8 * MIB);
+    });
+    expect((await statusOf(gateway)).config.version).toBe(1_001);
+    expect(endOf(await clients.chat('stays'))).toBe('200');
+  }, 120_000);
+});
+
+async function heldNow(
+  gateway: TestGateway,
+): Promise<{ readonly timers: number; readonly handles: number; readonly heap: number }> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await new Promise(setImmediate);
+  collect();
+  return {
+    timers: gateway.armedTimers(),
+    handles: process.getActiveResourcesInfo().filter((kind) => !/^(?:Timeout|Immediate|FSReq|TCPSocket)/.test(kind))
+      .length,
+    heap: process.memoryUsage().heapUsed,
+  };
+}
+
+const GO = join(tmpdir(), `vgw-go-${process.pid}`);
+
+/** An engine that comes up when `GO` is there, and answers with what it saw. */
+function held(seed: number): string {
+  const wait = `while [ ! -e ${GO} ]; do sleep 0.05; done; exec "$0" "$@"`;
+  const command = ['sh', '-c', wait, process.execPath, MIRROR, '${port}'];
+  const mirror = {
+    repo: 'org/mirror',
+    command,
+    health_path: null,
+    request_defaults: { seed },
+    aliases: [`alias-${seed}`],
+  };
+  return gatewayYaml({ mirror });
+}
+
+function seenIn(answer: ClientAnswer): unknown {
+  const { body } = JSON.parse(answer.text) as { readonly body: string };
+  return JSON.parse(body);
+}
+
+/** So many requests that wait for this model. */
+async function openWaiting(
+  gateway: TestGateway,
+  clients: Clients,
+  name: string,
+  count: number,
+): Promise<readonly ReturnType<Clients['chat']>[]> {
+  const waiting = Array.from({ length: count }, () => clients.chat(name));
+  await untilWaiting(gateway, name, count);
+  return waiting;
+}
