@@ -29,14 +29,33 @@ export class SimulationFailure extends Error {
 /** Sees every step: before it with the state as it was, after it with what it decided. */
 export interface Observer {
   before?(event: FleetEvent): void;
-  /** Constant time, but for what the step itself has changed. */
-  after(event: FleetEvent, effects: readonly FleetEffect[]): void;
+  /**
+   * Constant time, but for what the step itself has changed. `quiet`: a request came, went on or ended, and no replica, model
+   * or device had a part in it.
+   */
+  after(event: FleetEvent, effects: readonly FleetEffect[], quiet: boolean): void;
   /** Looks at everything. */
   recount?(): void;
 }
 
 /** Full recounts come so many events apart where nothing else is said. */
 export const RECOUNT_EVERY = 256;
+
+function isQuiet(event: FleetEvent, effects: readonly FleetEffect[]): boolean {
+  switch (event.kind) {
+    case 'ticket.arrived':
+    case 'ticket.abandoned':
+    case 'lease.released':
+    case 'retry.asked':
+      for (let index = 0; index < effects.length; index += 1) {
+        const kind = effects[index]?.kind ?? 'decision';
+        if (!kind.startsWith('ticket.') && kind !== 'retry.answered') return false;
+      }
+      return true;
+    default:
+      return false;
+  }
+}
 
 export interface KernelOptions {
   readonly seed: number;
@@ -66,6 +85,8 @@ export class Kernel {
   readonly #order: Random;
   readonly #core: Random;
   readonly #timers: Random;
+  #before: readonly Observer[] = [];
+  #observed = 0;
   readonly #draw = (): number => this.#core.next();
   #wakeAt: Milliseconds | null = null;
 
@@ -111,14 +132,23 @@ export class Kernel {
   step(event: FleetEvent): void {
     this.events += 1;
     if (this.events > this.#maxEvents) this.fail('livelock', 'too many events');
-    for (const observer of this.observers) observer.before?.(event);
+    for (const observer of this.#lookBefore()) observer.before?.(event);
     const effects = this.#stepCore(event);
     this.trace.note(this.now, event, effects);
-    for (const observer of this.observers) observer.after(event, effects);
+    const quiet = isQuiet(event, effects);
+    for (const observer of this.observers) observer.after(event, effects, quiet);
     this.#untilRecount -= 1;
     if (this.#untilRecount === 0) this.recount();
     for (const effect of effects) this.perform(effect);
     this.#arm();
+  }
+
+  #lookBefore(): readonly Observer[] {
+    if (this.#observed !== this.observers.length) {
+      this.#observed = this.observers.length;
+      this.#before = this.observers.filter((observer) => observer.before !== undefined);
+    }
+    return this.#before;
   }
 
   recount(): void {

@@ -13,7 +13,8 @@ export class Launches implements Observer {
     this.#kernel = kernel;
   }
 
-  after(event: FleetEvent, effects: readonly FleetEffect[]): void {
+  after(event: FleetEvent, effects: readonly FleetEffect[], quiet: boolean): void {
+    if (quiet) return;
     for (const effect of effects) {
       if (effect.kind === 'replica.launch') this.#launched(effect);
       // Item 165: what was measured stands in the place of what was promised in the very step that says so.

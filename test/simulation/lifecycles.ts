@@ -1,4 +1,5 @@
 /** Replicas change only along the legal ways, and only what was seen to be gone is forgotten. */
+import type { FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent } from '../../src/core/events.ts';
 import { TRANSITIONS } from '../../src/core/lifecycle/replica.ts';
 import type { ReplicaPhase } from '../../src/core/state.ts';
@@ -31,7 +32,9 @@ export class Lifecycles implements Observer {
     this.#kernel = kernel;
   }
 
-  after(event: FleetEvent): void {
+  after(event: FleetEvent, _effects: readonly FleetEffect[], quiet: boolean): void {
+    // What it did all the same is seen at the next step.
+    if (quiet) return;
     const { state, life } = this.#kernel;
     if (life !== this.#life) this.#phases.clear();
     this.#life = life;

@@ -15,21 +15,14 @@ export class Obligations implements Observer {
   readonly #returned = new Set<string>();
   /** Per replica: looks in a row at which it refused or was silent. */
   readonly #strikes = new Map<string, number>();
-  /** Models in line for memory before the step, longest waiting first, with the time since when. */
+  /** Models in line for memory after the step before, longest waiting first, with the time since when. */
   readonly #line: { readonly name: string; readonly since: Milliseconds | null }[] = [];
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
   }
 
-  before(): void {
-    const { unplaced, models } = this.#kernel.state;
-    this.#line.length = 0;
-    if (unplaced.size === 0) return;
-    for (const name of unplaced) this.#line.push({ name, since: models.get(name)?.unplacedSince ?? null });
-  }
-
-  after(event: FleetEvent, effects: readonly FleetEffect[]): void {
+  after(event: FleetEvent, effects: readonly FleetEffect[], quiet: boolean): void {
     const kernel: Kernel = this.#kernel;
     if (event.kind === 'time.passed') this.#nothingIsOverdue();
     if (event.kind === 'replica.checked') this.#isAlive(event);
@@ -56,6 +49,15 @@ export class Obligations implements Observer {
         default:
       }
     }
+    if (!quiet) this.#remember();
+  }
+
+  /** Who leaves the line in a quiet step is known by that it waits no longer. */
+  #remember(): void {
+    const { unplaced, models } = this.#kernel.state;
+    this.#line.length = 0;
+    if (unplaced.size === 0) return;
+    for (const name of unplaced) this.#line.push({ name, since: models.get(name)?.unplacedSince ?? null });
   }
 
   #decided({ kind, model: name, replica: id }: Decision): void {

@@ -38,7 +38,7 @@ export class Policy implements Observer {
     }
   }
 
-  after(event: FleetEvent, effects: readonly FleetEffect[]): void {
+  after(event: FleetEvent, effects: readonly FleetEffect[], quiet: boolean): void {
     if (this.#life !== this.#kernel.life) this.#before.clear();
     this.#life = this.#kernel.life;
     for (const effect of effects) {
@@ -46,6 +46,7 @@ export class Policy implements Observer {
       if (effect.kind === 'replica.watch') this.#lastWork.set(effect.replica.id, this.#kernel.now);
       if (effect.kind === 'ticket.granted') this.#lastWork.delete(effect.replica.id);
     }
+    if (quiet) return;
     const { models } = this.#kernel.state;
     for (const model of models.values()) {
       this.#remember(model);

@@ -5,25 +5,31 @@ import type { Report } from './report.ts';
 type Need = 'must' | 'may' | 'must not';
 
 export function checkDeadlines(state: FleetState, report: Report): void {
-  const known = new Map<string, Need>();
+  let armed = 0;
+  expectAll(state, (key, need) => {
+    const isArmed = state.deadlines.at(key) !== undefined;
+    if (isArmed) armed += 1;
+    report('I-76', !isArmed || need !== 'must not', () => `deadline ${key} is armed and should not be`);
+    report('I-76', isArmed || need !== 'must', () => `deadline ${key} is missing`);
+  });
+  report('I-76', armed === state.deadlines.size, () => `deadlines belong to nothing that lives: ${strays(state)}`);
+}
+
+function expectAll(state: FleetState, expect: (key: string, need: Need) => void): void {
   for (const model of state.models.values()) {
-    for (const [name, need] of ofModel(state, model)) known.set(`${name}:${model.name}`, need);
-    for (const ticket of model.queue) {
-      if (ticket.patienceUntil !== null) known.set(`patience:${ticket.id}`, 'must');
-    }
+    for (const [name, need] of ofModel(state, model)) expect(`${name}:${model.name}`, need);
+    for (const ticket of model.queue) if (ticket.patienceUntil !== null) expect(`patience:${ticket.id}`, 'must');
   }
   for (const replica of state.replicas.values()) {
-    for (const [name, need] of ofReplica(state, replica)) known.set(`${name}:${replica.id}`, need);
+    for (const [name, need] of ofReplica(state, replica)) expect(`${name}:${replica.id}`, need);
   }
-  known.set('shutdown', state.shutdown && !state.shutdown.done ? 'may' : 'must not');
-  for (const key of state.deadlines.keys()) {
-    const need = known.get(key);
-    report('I-76', need !== undefined, () => `deadline ${key} belongs to nothing that lives`);
-    report('I-76', need !== 'must not', () => `deadline ${key} is armed and should not be`);
-  }
-  for (const [key, need] of known) {
-    report('I-76', need !== 'must' || state.deadlines.at(key) !== undefined, () => `deadline ${key} is missing`);
-  }
+  expect('shutdown', state.shutdown && !state.shutdown.done ? 'may' : 'must not');
+}
+
+function strays(state: FleetState): string {
+  const keys = new Set(state.deadlines.keys());
+  expectAll(state, (key) => keys.delete(key));
+  return [...keys].join(', ');
 }
 
 const when = (condition: boolean, need: Need): Need => (condition ? need : 'must not');
