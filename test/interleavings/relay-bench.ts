@@ -48,6 +48,8 @@ export interface RelayOptions {
   /** What may be under way to a client or an engine that does not read. */
   readonly windowBytes?: number;
   readonly engineDown?: boolean;
+  /** What is sent arrives in pieces of at most so much; 0 = as it was sent. */
+  readonly pieceBytes?: number;
 }
 
 export class RelayBench {
@@ -75,7 +77,7 @@ export class RelayBench {
       time: this.time,
       life: this.#life,
       random: new Random(1, 'net'),
-      rules: () => ({ latencyMs: 0, pieceBytes: 0, windowBytes: options.windowBytes ?? 65_536 }),
+      rules: () => ({ latencyMs: 0, pieceBytes: options.pieceBytes ?? 0, windowBytes: options.windowBytes ?? 65_536 }),
       engines: { fate: () => (this.listening ? { listening: true, accept: (far) => this.#accept(far) } : 'refused') },
     });
     this.gate = new FakeGate({

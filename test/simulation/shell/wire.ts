@@ -242,6 +242,11 @@ export class FarEnd {
     return this.socket.destroyed;
   }
 
+  /** Of the bytes that were sent, those that the gateway has taken. */
+  get taken(): number {
+    return this.socket.bytesRead;
+  }
+
   /** False when nobody will get it. `whole`: it arrives in one piece. */
   send(bytes: Buffer | string, whole = false): boolean {
     if (this.closed || this.sentEnd) return false;
