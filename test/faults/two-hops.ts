@@ -191,7 +191,7 @@ export interface TwoHopsOptions extends Omit<TestGatewayOptions, 'yaml' | 'netwo
   readonly fault?: string;
   /** Health and counters of `near` are asked through the network too. */
   readonly wholeNetwork?: boolean;
-  /** Called for each such question about `near`. */
+  /** Called for each look at the health of `near`. */
   readonly looked?: (answered: boolean) => void;
 }
 
@@ -227,7 +227,7 @@ export async function startTwoHops(asked: TwoHopsOptions): Promise<TwoHops> {
             answered = true;
             return answer;
           } finally {
-            if (!isFar) looked(answered);
+            if (!isFar && to.pathname === '/health') looked(answered);
           }
         },
       },
