@@ -175,6 +175,9 @@ const world: World = {
   outputGone: outputGone.signal,
 };
 
+// Node would open a debugger to whoever reaches its port, with every key in reach.
+process.on('SIGUSR1', () => undefined);
+
 // The platform's timers keep no process alive, and a drain waits on nothing else: the command itself does.
 setInterval(() => undefined, KEEP_ALIVE_EVERY);
 try {

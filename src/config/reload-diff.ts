@@ -72,7 +72,7 @@ export function keptUntilRestart(
 }
 
 function comparable(config: Omit<Config, 'problems'>): Tree {
-  const { source, auth, ...rest } = effectiveConfig(config, (secret) => `${SECRET_MARK}${secret}`);
+  const { source: _source, auth, ...rest } = effectiveConfig(config, (secret) => `${SECRET_MARK}${secret}`);
   return { ...rest, auth: { keys: auth, admin_key: rest['admin_key'], none: config.auth.explicitNone } };
 }
 
