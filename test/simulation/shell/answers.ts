@@ -82,7 +82,7 @@ export function mannerOf(random: Random, temper: Temper): Manner {
     thinkMs: random.around(temper.thinkMs),
     gapMs: random.chance(0.3) ? 0 : random.around(temper.gapMs),
     tokens: random.int(1, temper.tokens),
-    bulk: random.chance(0.08) ? 3_000 : 0,
+    bulk: random.chance(0.05) ? 8_000 : 0,
     perWrite: random.pick([1, 1, 2, 5]),
     status: random.pick([400, 404, 422, 429, 500, 503]),
     closes: random.pick(['no', 'no', 'no', 'no', 'announced', 'silent']),

@@ -1,5 +1,6 @@
 /** What must hold of every request, seen from outside: from its client, from the engines, and from the gateway's own account. */
 import type { RequestRecord } from '../../../src/telemetry/telemetry.ts';
+import type { Milliseconds } from '../../../src/units.ts';
 import { bodyOf, DONE, eventsOf } from './answers.ts';
 import type { Exchange } from './client.ts';
 import type { Reception } from './engine-line.ts';
@@ -23,11 +24,15 @@ export interface Story {
   readonly exchange: Exchange;
   readonly receptions: Reception[];
   readonly records: RequestRecord[];
+  /** When its client went away. */
+  leftAt: Milliseconds | null;
   /** The gateway was told to end, or did, before its client heard the end. */
   disturbed: boolean;
 }
 
 const HEARTBEATS = /^(?:: waiting\n\n)*/;
+/** Codes of what is decided when a request arrives. */
+const AT_THE_DOOR = /"code":"(?:queue_full|model_backing_off|model_not_found)"/;
 const NONCES = /\bs\d+c\d+r\d+\./g;
 
 /** An engine begins with a request. `leaving`: the gateway does not count on the engine before any more. */
@@ -96,6 +101,8 @@ function checkGood(story: Story): void {
   const body = order.stream ? answer.body.replace(HEARTBEATS, '') : answer.body;
   const whole = reception === undefined ? '' : expectedOf(story, reception);
   const error = order.stream ? errorEventOf(body) : '';
+  const refused = reception === undefined && AT_THE_DOOR.test(error);
+  check('late_refusal', !refused, () => `${order.nonce} is refused behind the head of its answer: ${error}`);
   const relayed = body.slice(0, body.length - error.length).replace(/\n\n$/, '');
   // Of an event that was cut off a part may have gone out, or a comment may be under way.
   const isPrefix = whole.startsWith(relayed) || (left && ': waiting\n\n'.startsWith(relayed));

@@ -2,7 +2,7 @@
 import { Server, type ServerOptions } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Network } from '../../../src/proxy/network.ts';
-import { TIMER_MAX } from '../../../src/units.ts';
+import { TIMER_MAX, type Bytes } from '../../../src/units.ts';
 import type { Random } from '../random.ts';
 import type { Time } from './time.ts';
 import { WireSocket, type FarEnd, type WireRules } from './wire.ts';
@@ -82,6 +82,13 @@ export class Loopback implements Network {
   /** Sockets that this process holds. */
   get open(): number {
     return this.#sockets.size;
+  }
+
+  /** The most that one of them holds of what the other side has not taken. */
+  get mostBuffered(): Bytes {
+    let most = 0;
+    for (const socket of this.#sockets) most = Math.max(most, socket.writableLength);
+    return most;
   }
 
   get accepts(): boolean {

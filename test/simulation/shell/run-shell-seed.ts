@@ -2,7 +2,7 @@
  * One seed: a whole gateway (wiring, controller, driver of processes, data plane with Node's own HTTP server) over lines,
  * files and processes in memory, on a clock that jumps. Faults first, then none and everything must come right, then the end.
  */
-import { MINUTE, SECOND, type Milliseconds } from '../../../src/units.ts';
+import { KIB, MINUTE, SECOND, type Bytes, type Milliseconds } from '../../../src/units.ts';
 import type { DataPlaneStats } from '../../../src/proxy/proxy.ts';
 import { Random } from '../random.ts';
 import { check, checkAccount, ShellFailure } from './checks.ts';
@@ -27,6 +27,8 @@ const RIGHT_WITHIN: Milliseconds = 30 * MINUTE;
 const REST_WITHIN: Milliseconds = 2.5 * MINUTE;
 /** How long a connection without a request may rest. */
 const IDLE_WITHIN: Milliseconds = 65 * SECOND;
+/** What a socket takes before it says enough, and what was read in one piece when it said so. */
+const MOST_BUFFERED: Bytes = 48 * KIB;
 const MAX_EVENTS = 400_000;
 
 export async function runShellSeed(seed: number, trace?: (line: string) => void): Promise<ShellOutcome> {
@@ -175,6 +177,8 @@ class Run {
     if (world.failure !== null) throw world.failure;
     const [fault] = world.tenancy?.telemetry.faults ?? [];
     check('fault', fault === undefined, () => fault ?? '');
+    const buffered = world.tenancy?.loopback.mostBuffered ?? 0;
+    check('buffered', buffered <= MOST_BUFFERED, () => `${buffered} bytes wait for one client`);
     check('livelock', world.time.events < MAX_EVENTS, () => 'too many events');
   }
 }

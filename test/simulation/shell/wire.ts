@@ -25,6 +25,8 @@ export interface Party {
 
 /** Of what is sent at once. */
 const MAX_PIECES = 400;
+/** A system hands over no more in one piece. */
+const MOST_AT_ONCE = 16_384;
 
 interface Piece {
   readonly bytes: Buffer | null;
@@ -56,7 +58,8 @@ class Lane {
     // What is long comes in larger ones: its many borders show nothing new.
     const pieceBytes = this.rules.pieceBytes === 0 ? 0 : Math.max(this.rules.pieceBytes, bytes.length / MAX_PIECES);
     for (let from = 0; from < bytes.length;) {
-      const length = pieceBytes === 0 ? bytes.length : this.random.int(1, Math.ceil(pieceBytes));
+      const drawn = pieceBytes === 0 ? bytes.length : this.random.int(1, Math.ceil(pieceBytes));
+      const length = Math.min(MOST_AT_ONCE, drawn);
       this.add(bytes.subarray(from, from + length));
       from += length;
     }

@@ -191,6 +191,10 @@ export class ShellWorld {
     this.tell(`gateway ${tenancy.number} is told to end`);
     this.#disturb(tenancy.number);
     const told = this.time.now;
+    this.time.after((this.#config?.server.shutdownTimeout ?? 0) + SECOND, () => {
+      const leases = replicasOf(tenancy).reduce((sum, replica) => sum + replica.leases, 0);
+      if (tenancy.life.alive && leases > 0) this.fail('late_leases', `${leases} requests run on after their time`);
+    });
     tenancy.gateway.drain().then(
       (how) => {
         this.#guarded(() => this.#checkInTime(this.time.now - told));
@@ -257,8 +261,21 @@ export class ShellWorld {
     this.tell(`ask ${nonce} ${exchange.order.model}`);
     const tenancy = this.tenancies[exchange.life];
     const disturbed = tenancy === undefined || tenancy.draining || !tenancy.life.alive;
-    this.stories.set(nonce, { exchange, receptions: [], records: [], disturbed });
+    this.stories.set(nonce, { exchange, receptions: [], records: [], leftAt: null, disturbed });
+    this.#guarded(() => this.#nobodyWaitsForTheGone(exchange.life));
     tenancy?.budget.asked(this.time.now);
+  }
+
+  /** Whoever waits is there, or has left a moment ago. */
+  #nobodyWaitsForTheGone(life: number): void {
+    const waiting = [...(this.tenancies[life]?.telemetry.sources?.snapshot().models.values() ?? [])];
+    const queued = waiting.reduce((sum, model) => sum + model.queued, 0);
+    let there = 0;
+    for (const { exchange, leftAt } of this.stories.values()) {
+      const isHere = !exchange.over || (leftAt !== null && this.time.now - leftAt < SECOND);
+      if (exchange.life === life && isHere) there += 1;
+    }
+    check('waits_for_nobody', queued <= there, () => `${queued} requests wait and ${there} clients are there`);
   }
 
   #ended(exchange: Exchange): void {
@@ -271,6 +288,7 @@ export class ShellWorld {
     if (typeof code === 'string') this.mark(`code.${code}`);
     const story = this.stories.get(order.nonce);
     if (story === undefined) return;
+    if (left) story.leftAt = this.time.now;
     checkExchange(story);
     if (this.#config?.retry.engineDown === true && !story.disturbed) checkReturned(story, code);
   }
