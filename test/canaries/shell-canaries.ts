@@ -5,6 +5,20 @@ const shell = (canary: Omit<Canary, 'world'>): Canary => ({ ...canary, world: 's
 
 const GATE: readonly Canary[] = [
   shell({
+    name: 'own-answer-told-twice',
+    breaks: 'Whoever is granted at once is granted a second time: the request runs twice.',
+    file: 'src/controller/lease-desk.ts',
+    find: `      effect.kind === 'ticket.granted' ||\n      effect.kind === 'ticket.refused' ||`,
+    replace: `      effect.kind === 'ticket.refused' ||`,
+  }),
+  shell({
+    name: 'timer-stays-where-it-was',
+    breaks: 'A deadline that is nearer than the one before does not move the timer: it comes late.',
+    file: 'src/controller/controller.ts',
+    find: 'if (at === (this.#timer?.at ?? null) || this.#closed) return;',
+    replace: 'if (this.#timer !== null || this.#closed) return;',
+  }),
+  shell({
     name: 'abort-of-a-waiter-forgotten',
     breaks: 'A client that goes away while it waits stays in the queue.',
     file: 'src/proxy/exchange.ts',
