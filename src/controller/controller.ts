@@ -14,7 +14,7 @@ import { step } from '../core/step.ts';
 import type { Platform } from '../platform/platform.ts';
 import type { Probe } from '../probes/probe.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import type { Milliseconds } from '../units.ts';
+import { SECOND, type Milliseconds } from '../units.ts';
 import { DeviceMonitor, type DeviceMonitorOptions } from './device-monitor.ts';
 import { Fifo } from './fifo.ts';
 import type { UpstreamPools } from './gate.ts';
@@ -25,6 +25,10 @@ import type { ModelRuntimes } from './model-runtime.ts';
 import { Performer } from './perform.ts';
 import type { Unlisted } from './preparing.ts';
 import { rehome } from './rehoming.ts';
+
+/** A timer that fires so late: the process stood still, or the loop was blocked. */
+const LATE: Milliseconds = SECOND;
+const HEAR_FIRST: Milliseconds = SECOND / 4;
 
 export interface ControllerOptions {
   readonly settings: FleetSettings;
@@ -203,10 +207,16 @@ export class Controller {
     this.#timer = null;
     if (at === null) return;
     // Timers may fire a fraction early; one millisecond more saves a second round.
-    const handle = this.#options.platform.clock.after(Math.max(0, Math.ceil(at - this.now)), () => {
+    const { clock } = this.#options.platform;
+    const passed = (): void => {
       this.#timer = null;
       this.post({ kind: 'time.passed' });
-    });
-    this.#timer = { at, handle };
+    };
+    const due = (): void => {
+      // The process stood still. Whoever asked meanwhile is heard first: nobody is idle whose request was not read yet.
+      if (this.now - at > LATE) this.#timer = { at, handle: clock.after(HEAR_FIRST, passed) };
+      else passed();
+    };
+    this.#timer = { at, handle: clock.after(Math.max(0, Math.ceil(at - this.now)), due) };
   }
 }

@@ -54,6 +54,8 @@ export const CLIENT_STALL: Milliseconds = 10 * MINUTE;
 /** A lost connection is often the first sign of an exit that the controller learns of a moment later. */
 export const EXIT_GRACE: Milliseconds = 150;
 export const TICK: Milliseconds = 250;
+/** A timer that fires so late: the process stood still, or the loop was blocked. */
+export const LATE: Milliseconds = 1 * SECOND;
 /** Where the caller gives no time to come back. */
 export const DEFAULT_RETRY_AFTER: Milliseconds = 2 * SECOND;
 export const MIN_RETRY_AFTER: Milliseconds = 1 * SECOND;

@@ -1,7 +1,7 @@
 /** One coarse timer for all deadlines of all exchanges, instead of one per request and per chunk. Runs only while somebody is on it. */
 import type { Clock } from '../platform/platform.ts';
 import type { Milliseconds } from '../units.ts';
-import { TICK } from './limits.ts';
+import { LATE, TICK } from './limits.ts';
 
 export interface Ticking {
   tick(now: Milliseconds): void;
@@ -10,7 +10,10 @@ export interface Ticking {
 export class Ticker {
   private readonly clock: Clock;
   private readonly all = new Set<Ticking>();
+  /** The last tick came too late to judge anybody; the next one does, however late. */
+  private excused = false;
   private timer: Disposable | null = null;
+  private dueAt: Milliseconds = 0;
 
   constructor(clock: Clock) {
     this.clock = clock;
@@ -22,7 +25,7 @@ export class Ticker {
 
   add(ticking: Ticking): void {
     this.all.add(ticking);
-    this.timer ??= this.clock.after(TICK, this.run);
+    if (this.timer === null) this.arm();
   }
 
   delete(ticking: Ticking): void {
@@ -30,11 +33,19 @@ export class Ticker {
   }
 
   private readonly run = (): void => {
-    this.timer = null;
     const now = this.clock.monotonic();
-    for (const ticking of this.all) ticking.tick(now);
-    if (this.all.size > 0) this.timer = this.clock.after(TICK, this.run);
+    // Nobody could do anything meanwhile, and what has arrived was not read yet: judged at the next tick.
+    const stoodStill = now - this.dueAt > LATE && !this.excused;
+    this.excused = stoodStill;
+    this.timer = null;
+    if (!stoodStill) for (const ticking of this.all) ticking.tick(now);
+    if (this.all.size > 0) this.arm();
   };
+
+  private arm(): void {
+    this.dueAt = this.clock.monotonic() + TICK;
+    this.timer = this.clock.after(TICK, this.run);
+  }
 
   stop(): void {
     this.timer?.[Symbol.dispose]();
