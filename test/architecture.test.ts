@@ -28,7 +28,14 @@ const ZONES: Readonly<Record<string, Zone>> = {
   core: {},
   config: { packages: ['zod', 'yaml'] },
   platform: { packages: ['undici'], node: 'all' },
-  telemetry: { from: ['platform'], types: ['core'], packages: ['pino', 'prom-client'] },
+  telemetry: {
+    from: ['platform'],
+    types: ['core'],
+    packages: [
+      ...['pino', 'prom-client', '@opentelemetry/api', '@opentelemetry/sdk-trace', '@opentelemetry/resources'],
+      '@opentelemetry/exporter-trace-otlp-http',
+    ],
+  },
   engines: { from: ['platform', 'config/merge-args.ts', 'config/vllm-versions.ts'], types: ['core', 'config'] },
   drivers: { from: ['platform'], types: ['core', 'config'], packages: ['dockerode'], node: ['stream'] },
   probes: { from: ['platform'], types: ['core', 'config'], packages: ['dockerode'], node: ['stream'] },
