@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ScheduledFleet, type Model } from './scheduled-fleet.ts';
 
-const RUNS = { numRuns: Number(process.env['RUNS'] ?? 60) };
+const RUNS = { numRuns: 100 };
 
 type Act =
   'ask a' | 'ask b' | 'leave' | 'done' | 'give back' | 'crash' | 'unload' | 'load' | 'time' | 'end' | 'fail' | 'mend';
