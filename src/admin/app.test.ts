@@ -139,10 +139,6 @@ describe('what does not exist', () => {
   it('a path with a broken encoding does not exist', async () => {
     expect((await (await adminBench()).ask('/gateway/models/%E0%A4%A/load', { method: 'POST' })).status).toBe(404);
   });
-
-  it('POST /gateway/reload is not a route yet', async () => {
-    expect((await (await adminBench()).ask('/gateway/reload', { method: 'POST' })).status).toBe(404);
-  });
 });
 
 describe('commands', () => {

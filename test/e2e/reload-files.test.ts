@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { startGateway, type GatewayProcess } from '../support/gateway-process.ts';
+import { spawnGateway, startGateway, type GatewayProcess } from '../support/gateway-process.ts';
 import { gatewayYaml, QUICK } from '../support/gateway-yaml.ts';
 import { ownPorts } from '../support/simulated-fleet.ts';
 
@@ -121,7 +121,23 @@ describe('the files of a running gateway', () => {
     await eventually('it goes on', () => asIs() > before + 1);
     // SIGUSR1 makes Node listen for a debugger, which could read every key.
     expect(gateway.stderr).toBe('');
+    // In the middle of a reload it ends as ever.
+    await writeFile(file, withModels('one', 'last'));
+    gateway.signal('SIGHUP');
     gateway.signal('SIGINT');
     expect(await gateway.exit).toEqual({ code: 0, signal: null });
+  });
+
+  it('are read again after the start when somebody asks during it', async () => {
+    await using early = await spawnGateway({ yaml: gatewayYaml({ one: entry() }, { drivers }) });
+    await early.listening();
+    await writeFile(
+      join(early.folder, 'gateway.yaml'),
+      withModels('one', 'early').replaceAll(gateway.folder, early.folder),
+    );
+    early.signal('SIGHUP');
+    await eventually('it was read again', () => early.decisions('config.reloaded').length === 1);
+    const told = early.log.map(({ msg, event }) => event ?? msg);
+    expect(told.indexOf('models can start')).toBeLessThan(told.indexOf('config.reloaded'));
   });
 });

@@ -13,6 +13,7 @@ import { MIB } from '../../src/units.ts';
 import { Clients, endOf, type ClientAnswer } from '../support/clients.ts';
 import { gatewayYaml, QUICK } from '../support/gateway-yaml.ts';
 import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
+import { RecordingDocker } from '../support/recording-docker.ts';
 import { model, note, reload } from '../support/reload.ts';
 import { simulatedYaml, startFleet, statusOf, until, untilWaiting } from '../support/simulated-fleet.ts';
 
@@ -108,6 +109,26 @@ describe('after a reload', () => {
     await gateway.rewrite(yaml('new').replaceAll('sk-owner', 'sk-other'));
     expect(await reload(gateway)).toMatchObject({ result: 'applied' });
     expect(await watching.text()).toContain('config.reloaded');
+  });
+
+  it('runs the first model of a driver that nobody needed before', async () => {
+    const docker = new RecordingDocker();
+    await docker.start();
+    try {
+      const far = { url: 'http://127.0.0.1:9/v1', repo: 'far' };
+      const drivers = { default: 'process', docker: { socket: docker.socket, reach: 'network' } };
+      const more = { drivers, devices: { probe: 'none' } };
+      await using gateway = await startTestGateway({ yaml: gatewayYaml({ far }, more), env: { HF_HUB_OFFLINE: '1' } });
+      // Its driver has told that it left nothing behind, and is closed.
+      expect([docker.asked.length > 0, docker.watchers]).toEqual([true, 0]);
+      const boxed = { repo: 'org/boxed', driver: 'docker', max_model_len: 8192, memory: '1GiB' };
+      await gateway.rewrite(gatewayYaml({ far, boxed }, more));
+      expect(await reload(gateway)).toMatchObject({ result: 'applied', diff: { add: ['boxed'] } });
+      await gateway.post('/gateway/models/boxed/load', '');
+      await until(() => expect([docker.created().length > 0, docker.watchers]).toEqual([true, 1]));
+    } finally {
+      await docker.stop();
+    }
   });
 
   it('takes place one at a time, however many ask, and leaves nothing behind after a thousand', async () => {

@@ -1,6 +1,6 @@
 /** Another configuration under a gateway that runs: what goes on, what leaves, and who is told what. */
 import { describe, expect, it } from 'vitest';
-import { Clients, endOf, errorOf, tally } from '../support/clients.ts';
+import { Clients, endOf, errorOf, tally, type Asking } from '../support/clients.ts';
 import { gatewayYaml, QUICK } from '../support/gateway-yaml.ts';
 import { startTestGateway, type TestGateway } from '../support/in-process-gateway.ts';
 import { goneWithoutTrace, openStream } from '../support/open-stream.ts';
@@ -101,7 +101,7 @@ describe('POST /gateway/reload', () => {
   });
 });
 
-describe('a reload', () => {
+describe('a reload [F93]', () => {
   it('of 20 in a row cuts none of 100 streams of models that stay, nor changes a byte of them', async () => {
     await using gateway = await startFleet(
       [model('stays', 'max_concurrent: 128'), model('other')],
@@ -200,6 +200,30 @@ describe('a reload', () => {
     expect((await statusOf(gateway)).models['pinned']?.pinned_by).toBe('operator');
   });
 
+  it('that takes slots away lets running requests end, and grants no more than the new slots', async () => {
+    await using gateway = await startFleet([model('one', 'max_concurrent: 6')]);
+    await using clients = new Clients(gateway.url);
+    const running = await Promise.all(
+      Array.from({ length: 6 }, () => openStream(clients, 'one', { tokens: 60, token_ms: 20 })),
+    );
+    const waiting = await openWaiting(gateway, clients, 'one', 6, { fake: { tokens: 5, token_ms: 20 } });
+    await gateway.rewrite(simulatedYaml([model('one', 'max_concurrent: 2')]));
+    await reload(gateway);
+    const leases = async (): Promise<number> => (await statusOf(gateway)).models['one']?.in_flight ?? 0;
+    expect(await leases()).toBe(6);
+    for (const { end } of running) expect((await end).frames.at(-1)?.data).toBe('[DONE]');
+    await until(async () => expect(await leases()).toBeLessThanOrEqual(2));
+    let most = 0;
+    let over = false;
+    const watched = (async () => {
+      while (!over) most = Math.max(most, await leases());
+    })();
+    expect(tally((await Promise.all(waiting)).map(endOf))).toEqual({ 200: 6 });
+    over = true;
+    await watched;
+    expect(most).toBeLessThanOrEqual(2);
+  });
+
   it('changes slots, queues and connections at once', async () => {
     await using gateway = await startFleet([model('one', 'max_concurrent: 2', 'max_queue_size: 4')]);
     await using clients = new Clients(gateway.url);
@@ -228,8 +252,9 @@ async function openWaiting(
   clients: Clients,
   name: string,
   count: number,
+  asking: Asking = {},
 ): Promise<readonly ReturnType<Clients['chat']>[]> {
-  const waiting = Array.from({ length: count }, () => clients.chat(name));
+  const waiting = Array.from({ length: count }, () => clients.chat(name, asking));
   await untilWaiting(gateway, name, count);
   return waiting;
 }

@@ -1,6 +1,6 @@
 /** The control plane over a fake fleet, asked without sockets. */
 import { createAdmin, type Admin } from '../../src/admin/create-admin.ts';
-import type { Bindings } from '../../src/admin/options.ts';
+import type { AdminOptions, Bindings } from '../../src/admin/options.ts';
 import type { StaticFile } from '../../src/admin/static-files.ts';
 import { createAccess } from '../../src/auth/access.ts';
 import { createTelemetry, type GatewayTelemetry } from '../../src/telemetry/create-telemetry.ts';
@@ -34,6 +34,7 @@ export async function adminBench(
   yaml: string = ADMIN_BENCH_YAML,
   env: Readonly<Record<string, string>> = {},
   dashboard?: readonly StaticFile[],
+  more: Pick<AdminOptions, 'reload' | 'inForce'> = {},
 ): Promise<AdminBench> {
   const config = await configOf(yaml, env);
   const clock = new VirtualClock();
@@ -64,6 +65,7 @@ export async function adminBench(
     clock,
     random: new SeededRandom(1),
     gateway: { id: 'gw-1', version: '0.1.0' },
+    ...more,
   });
   const ask = async (path: string, init: RequestInit = {}, sent: Partial<Bindings> = {}): Promise<Response> => {
     const headers = new Headers(init.headers);
