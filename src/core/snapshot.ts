@@ -5,6 +5,7 @@ import type { DriverKind } from './settings.ts';
 import type { StartMilestone } from './events.ts';
 import type { LaunchShare } from './launch.ts';
 import type { Footprint } from './memory/footprint.ts';
+import { whyItWaits } from './memory/explain.ts';
 import { held, isSilent, residents } from './memory/ledger.ts';
 import { needOn, type NeedBasis } from './memory/need.ts';
 import type { Device, FleetCounters, FleetState, Model, Replica, ReplicaPhase, StopReason } from './state.ts';
@@ -142,7 +143,7 @@ function waitingFor(state: FleetState, model: Model): string | null {
   if (model.queue.size === 0) return null;
   const current = model.current === null ? undefined : state.replicas.get(model.current);
   if (model.preparation) return `its files (${progressOf(model.preparation)})`;
-  if (!current) return model.waitingFor ?? model.lastFailure?.message ?? null;
+  if (!current) return whyItWaits(model) ?? model.lastFailure?.message ?? null;
   if (current.phase === 'reserved') return 'memory that others are leaving, or the start of a neighbour';
   if (current.phase === 'starting') return `its start (${progressOf(current.progress)})`;
   return current.leases.size < model.settings.maxConcurrent ? 'a lease: max_in_flight is reached' : 'a free slot';

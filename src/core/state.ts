@@ -8,6 +8,7 @@ import type { StartMilestone } from './events.ts';
 import type { LaunchShare } from './launch.ts';
 import type { Footprint } from './memory/footprint.ts';
 import type { ModelSize } from './memory/model-shape.ts';
+import type { Plan } from './memory/plan.ts';
 import type { Ring } from './ring.ts';
 import type { TicketQueue } from './admission/queue.ts';
 import type { RetryWindow } from './admission/retry-budget.ts';
@@ -164,8 +165,8 @@ export interface Model {
   readonly coldClock: PausableClock;
   /** Since when it has waiting tickets and no place; null when placed or without demand. */
   unplacedSince: Milliseconds | null;
-  /** Why it waits, in words. */
-  waitingFor: string | null;
+  /** Why it waits, as it was last planned: `whyItWaits` says it in words, once somebody asks. */
+  waitingFor: Plan | null;
   /** Why it last could not be placed at all, in words. */
   lastPlanFailure: string | null;
   pinned: boolean;

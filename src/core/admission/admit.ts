@@ -6,6 +6,7 @@ import { isBackingOff } from '../lifecycle/backoff.ts';
 import { readClock, syncQueueDeadline } from '../lifecycle/clocks.ts';
 import { considerAbandoned, place } from '../lifecycle/scaling.ts';
 import { syncTurnDeadline } from '../lifecycle/turn-deadline.ts';
+import { whyItWaits } from '../memory/explain.ts';
 import { currentOf, readyReplica, type Run } from '../run.ts';
 import type { Model, Ticket } from '../state.ts';
 import { dispatch, grant, hasFreeLease, hasFreeSlot, syncGrantable } from './dispatch.ts';
@@ -103,7 +104,7 @@ export function patienceOver(run: Run, ticketId: string): void {
 
 function timeOutError(run: Run, model: Model, ticket: Ticket, limit: string) {
   const seconds = Math.round((run.now - ticket.arrivedAt) / 1000);
-  const why = run.state.unplaced.has(model.name) ? model.waitingFor : null;
+  const why = run.state.unplaced.has(model.name) ? whyItWaits(model) : null;
   if (why !== null) {
     return gatewayError(
       'no_capacity',

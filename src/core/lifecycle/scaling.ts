@@ -2,7 +2,7 @@
 import { gatewayError } from '../../errors.ts';
 import { refuseAll, unstartableError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
-import { explainPlan } from '../memory/explain.ts';
+import { explainPlan, whyItWaits } from '../memory/explain.ts';
 import { booksOf, bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
 import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
 import { SECOND, type Bytes } from '../../units.ts';
@@ -54,17 +54,13 @@ export function place(run: Run, model: Model): void {
 
 function waitForPlace(run: Run, model: Model, plan: Plan): void {
   const { state, now } = run;
-  const words =
-    plan.kind === 'fits'
-      ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
-      : explainPlan(model, plan);
+  model.waitingFor = plan;
   if (model.unplacedSince === null) {
     model.unplacedSince = now;
     state.unplaced.add(model.name);
-    decide(run, 'model.waiting', { model: model.name }, words);
+    decide(run, 'model.waiting', { model: model.name }, whyItWaits(model) ?? '');
     abandonUnwanted(run, model);
   }
-  model.waitingFor = words;
   model.lastPlanFailure = null;
   if (plan.kind === 'wait' && plan.retryAt !== null) state.deadlines.set(`settle:${model.name}`, plan.retryAt);
   syncTurnDeadline(run, model);

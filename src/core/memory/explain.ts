@@ -22,6 +22,15 @@ export function explainShortage(model: Model, shortage: Shortage): string {
   return `Model '${model.name}' ${whatIsWrong(model, shortage)}`;
 }
 
+/** Why it has no place yet; null when it does not wait for one. */
+export function whyItWaits(model: Model): string | null {
+  const plan = model.waitingFor;
+  if (plan === null) return null;
+  return plan.kind === 'fits'
+    ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
+    : explainPlan(model, plan);
+}
+
 export function explainPlan(model: Model, plan: Plan): string {
   if (plan.kind === 'wait') return `${explainShortage(model, plan.shortage)} ${whatItWaitsFor(plan.shortage)}`;
   if (plan.kind === 'impossible') return `${explainShortage(model, plan.shortage)} ${remedy(plan.shortage)}`;

@@ -164,12 +164,12 @@ describe('nobody leaves', () => {
     const model = modelNamed(state, 'sized');
     expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({ fits: true, outcome: 'fits' });
     model.unplacedSince = NOW - 5;
-    model.waitingFor = "Model 'sized' would fit, but one that has waited longer needs the same memory.";
+    model.waitingFor = planIdle(state, model, NOW);
     expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({
       fits: false,
       outcome: 'waits',
       devices: ONE,
-      reason: model.waitingFor,
+      reason: "Model 'sized' would fit, but one that has waited longer needs the same memory.",
     });
   });
 });

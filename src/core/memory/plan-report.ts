@@ -3,7 +3,7 @@ import type { Bytes, Milliseconds } from '../../units.ts';
 import { formatDuration, SECOND } from '../../units.ts';
 import { currentOf } from '../run.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
-import { explainPlan } from './explain.ts';
+import { explainPlan, whyItWaits } from './explain.ts';
 import { booksOf, capacity, isSilent, type DeviceBook } from './ledger.ts';
 import { isWholeCard, needOn, type Need, type NeedBasis } from './need.ts';
 import { planIdle, type Books, type Plan } from './plan.ts';
@@ -122,10 +122,11 @@ function plannedModel(state: FleetState, model: Model, now: Milliseconds, books:
   const replica = currentOf(state, model);
   if (replica) return placed(state, model, replica);
   const plan = planIdle(state, model, now, books);
-  if (plan.kind === 'fits' && model.unplacedSince !== null && model.waitingFor !== null) {
+  const waitsFor = whyItWaits(model);
+  if (plan.kind === 'fits' && model.unplacedSince !== null && waitsFor !== null) {
     // Whatever fits is placed at once, unless an older one stands before it.
     const told = { ...fitting(state, model, plan), fits: false, outcome: 'waits' as const };
-    return { ...told, evicts: [], reason: model.waitingFor, notes: notesOf(model) };
+    return { ...told, evicts: [], reason: waitsFor, notes: notesOf(model) };
   }
   const told = plan.kind === 'fits' ? fitting(state, model, plan) : lacking(plan);
   return { ...told, reason: reasonOf(model, plan, now), notes: notesOf(model) };
