@@ -5,9 +5,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { generate } from './generate.ts';
 import { runScenario } from './run-scenario.ts';
 import { shrink } from './shrink.ts';
+
+// Worlds are many and short: what is called is optimised from its first calls on.
+setFlagsFromString('--no-lazy-feedback-allocation');
 
 const { values } = parseArgs({
   options: {
