@@ -3,8 +3,19 @@ import { describe, expect, it } from 'vitest';
 import { gatewayError } from '../../src/errors.ts';
 import { KIB } from '../../src/units.ts';
 import { readAnswer } from '../simulation/shell/answer-parser.ts';
-import { chunk, DONE, EVENT, PLAIN, post, RelayBench, STREAM, STREAM_HEAD, whole, type End } from './relay-bench.ts';
-import type { RelayOptions } from './relay-bench.ts';
+import {
+  chunk,
+  DONE,
+  EVENT,
+  PLAIN,
+  post,
+  RelayBench,
+  STREAM,
+  STREAM_HEAD,
+  whole,
+  type End,
+  type RelayOptions,
+} from './relay-bench.ts';
 
 const RUNS = { numRuns: 120 };
 const STREAMED = STREAM_HEAD + chunk(EVENT) + chunk(EVENT + DONE) + '0\r\n\r\n';

@@ -1,6 +1,6 @@
 /** Requests from start to end, in every way that a request can go: what is aborted at each of its steps. */
-import { chunk, DONE, EVENT, PLAIN, post, RelayBench, STREAM, STREAM_HEAD, whole } from './relay-bench.ts';
-import type { End, RelayOptions } from './relay-bench.ts';
+import { chunk, DONE, EVENT, PLAIN, post, STREAM, STREAM_HEAD, whole } from './relay-bench.ts';
+import type { End, RelayBench, RelayOptions } from './relay-bench.ts';
 
 export interface Story {
   readonly name: string;
