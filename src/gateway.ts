@@ -302,7 +302,9 @@ class WiredGateway implements Gateway {
     controller.post({ kind: 'shutdown.begun', keep: keptDrivers(config), deadline });
     // Still listening: who comes now is told to come again, and who asks whether it is ready is told why not.
     proxy.refuseNew();
-    const longestStop = Math.max(0, ...[...config.models.values()].map((model) => model.stopTimeout));
+    // A replica of a model that a reload has removed, or changed, keeps its own.
+    const stopping = [...config.models.values(), ...controller.state.replicas.values()];
+    const longestStop = Math.max(0, ...stopping.map(({ stopTimeout }) => stopTimeout));
     const giveUp = new AbortController();
     const gaveUp = platform.clock.sleep(limit + longestStop + STOP_MARGIN, giveUp.signal).then(
       () => 'late' as const,

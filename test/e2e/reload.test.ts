@@ -200,6 +200,25 @@ describe('a reload [F93]', () => {
     expect((await statusOf(gateway)).models['pinned']?.pinned_by).toBe('operator');
   });
 
+  it('brings devices, and takes them away from what is started next, not from what runs there', async () => {
+    const devices = (...ids: readonly string[]): string =>
+      `devices: { probe: static, list: [${ids.map((id) => `{ id: ${id}, memory: 10GiB }`).join(', ')}] }`;
+    const models = [model('one', 'memory: 8GiB'), model('two', 'memory: 8GiB')];
+    await using gateway = await startFleet(models, devices('gpu-0'));
+    await using clients = new Clients(gateway.url);
+    const stream = await openStream(clients, 'one', { tokens: 120, token_ms: 20 });
+    const waiting = await openWaiting(gateway, clients, 'two', 1);
+    await gateway.rewrite(simulatedYaml(models, devices('gpu-0', 'gpu-1')));
+    expect((await reload(gateway)).diff).toMatchObject({ keep: ['one', 'two'], drain_and_restart: [] });
+    for (const answer of await Promise.all(waiting)) expect(endOf(answer)).toBe('200');
+    const { replicas } = await statusOf(gateway);
+    expect(Object.values(replicas).map(({ devices: on }) => on)).toEqual([['gpu-0'], ['gpu-1']]);
+    await gateway.rewrite(simulatedYaml(models, devices('gpu-1')));
+    await reload(gateway);
+    expect((await statusOf(gateway)).replicas[stream.replica]).toMatchObject({ state: 'ready', devices: ['gpu-0'] });
+    expect((await stream.end).frames.at(-1)?.data).toBe('[DONE]');
+  });
+
   it('that takes slots away lets running requests end, and grants no more than the new slots', async () => {
     await using gateway = await startFleet([model('one', 'max_concurrent: 6')]);
     await using clients = new Clients(gateway.url);
