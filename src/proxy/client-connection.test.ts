@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../test/support/virtual-clock.ts';
 import { MINUTE, SECOND } from '../units.ts';
 import { ClientConnection } from './client-connection.ts';
+import { MAX_PIPELINED } from './limits.ts';
 
 /** A line to a client that takes what it is sent when the test says so. */
 class SlowLine extends Duplex {
@@ -47,5 +48,53 @@ describe('a connection whose last answer is written', () => {
     expect(connection.isOverdue(6 * MINUTE)).toBe(false);
     expect(connection.isOverdue(6 * MINUTE + 70 * SECOND)).toBe(false);
     expect(connection.isOverdue(6 * MINUTE + 80 * SECOND)).toBe(true);
+  });
+});
+
+/** What is written is not read until the test says so. */
+async function unread(line: SlowLine): Promise<void> {
+  line.write(Buffer.alloc(line.writableHighWaterMark));
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe('requests whose client does not read', () => {
+  const whole = (): boolean => true;
+
+  it('wait until it has read what is written, and then run one after the other, each once', async () => {
+    const { line, connection } = connected();
+    await unread(line);
+    const ran: number[] = [];
+    for (const nth of [1, 2, 3]) {
+      const run = (): void => {
+        ran.push(nth);
+        line.write(Buffer.alloc(line.writableHighWaterMark));
+        connection.vacate();
+      };
+      connection.take(run, whole);
+    }
+    for (const expected of [[], [1], [1, 2], [1, 2, 3]]) {
+      expect(ran).toEqual(expected);
+      expect(line.listenerCount('drain')).toBeLessThanOrEqual(1);
+      line.taken();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  });
+
+  it('end with the connection when there are more of them than may wait', async () => {
+    const { line, connection } = connected();
+    await unread(line);
+    for (let count = 0; count < MAX_PIPELINED; count += 1) connection.take(() => undefined, whole);
+    expect(line.destroyed).toBe(false);
+    connection.take(() => undefined, whole);
+    expect(line.destroyed).toBe(true);
+  });
+
+  it('do not keep the connection for ever', async () => {
+    const { line, connection } = connected();
+    await unread(line);
+    connection.take(() => undefined, whole);
+    expect(connection.isOverdue(SECOND)).toBe(false);
+    expect(connection.isOverdue(10 * MINUTE)).toBe(false);
+    expect(connection.isOverdue(10 * MINUTE + 2 * SECOND)).toBe(true);
   });
 });

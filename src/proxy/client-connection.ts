@@ -28,6 +28,8 @@ export class ClientConnection {
   private readonly clock: Clock;
   private occupant: Occupant | null = null;
   private waiting: Waiting[] = [];
+  /** The first of them runs in a moment, or when what was answered is read. */
+  private nextIsDue = false;
   private idleSince: Milliseconds;
   /** Bytes of its last answers that it had not taken at the last look. */
   private unread: Bytes = 0;
@@ -49,9 +51,14 @@ export class ClientConnection {
   /** Runs now, or when those before it are done. */
   take(run: () => void, isWhole: () => boolean): void {
     if (this.broken !== null || this.isEnding) return;
-    if (this.occupant === null && this.waiting.length === 0) run();
-    else if (this.waiting.length < MAX_PIPELINED) this.waiting.push({ run, isWhole });
-    else this.socket.destroy();
+    if (this.occupant === null && this.waiting.length === 0 && !this.socket.writableNeedDrain) {
+      run();
+    } else if (this.waiting.length < MAX_PIPELINED) {
+      this.waiting.push({ run, isWhole });
+      this.next();
+    } else {
+      this.socket.destroy();
+    }
   }
 
   occupy(occupant: Occupant): void {
@@ -67,16 +74,19 @@ export class ClientConnection {
   }
 
   /** Whoever pipelines and does not read waits for the answers already written. */
-  private readonly next = (): void => {
-    if (this.occupant !== null || this.isEnding) return;
-    if (this.socket.writableNeedDrain) this.socket.once('drain', this.next);
-    else queueMicrotask(() => this.startNext());
-  };
-
-  private startNext(): void {
-    if (this.occupant === null && !this.isEnding) this.waiting.shift()?.run();
-    if (this.occupant === null && this.waiting.length > 0) this.next();
+  private next(): void {
+    if (this.nextIsDue || this.occupant !== null || this.isEnding) return;
+    this.nextIsDue = true;
+    if (this.socket.writableNeedDrain) this.socket.once('drain', this.startNext);
+    else queueMicrotask(this.startNext);
   }
+
+  private readonly startNext = (): void => {
+    this.nextIsDue = false;
+    const mayRun = this.occupant === null && !this.isEnding && !this.socket.writableNeedDrain;
+    if (mayRun) this.waiting.shift()?.run();
+    if (this.occupant === null && this.waiting.length > 0) this.next();
+  };
 
   /**
    * Bytes came that are not HTTP or not for us, or none came in time. The whole requests before them are answered first, in
@@ -151,7 +161,8 @@ export class ClientConnection {
 
   /** Node's own limit starts anew with every byte: an empty line now and then would hold a connection for ever. */
   isOverdue(now: Milliseconds): boolean {
-    if (!this.idle) return false;
+    // Requests that wait while none runs wait for their client to read.
+    if (this.occupant !== null) return false;
     // What is written and not read yet is owed to the client, however slowly it reads.
     const { writableLength } = this.socket;
     if (writableLength !== this.unread) {
