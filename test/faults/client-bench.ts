@@ -21,19 +21,23 @@ export class ClientBench implements AsyncDisposable {
   readonly accepted: readonly Socket[];
   /** The gateway's ends of its connections to engines. */
   readonly dialled: readonly Socket[];
+  /** By the port of its client. */
+  readonly #byPort: ReadonlyMap<number | undefined, Socket>;
   readonly #detour: { port: number | null };
   readonly #clients = new Set<Socket>();
 
-  constructor(
-    gateway: TestGateway,
-    accepted: readonly Socket[],
-    dialled: readonly Socket[],
-    detour: { port: number | null },
-  ) {
-    this.gateway = gateway;
-    this.accepted = accepted;
-    this.dialled = dialled;
-    this.#detour = detour;
+  constructor(parts: {
+    readonly gateway: TestGateway;
+    readonly accepted: readonly Socket[];
+    readonly byPort: ReadonlyMap<number | undefined, Socket>;
+    readonly dialled: readonly Socket[];
+    readonly detour: { port: number | null };
+  }) {
+    this.gateway = parts.gateway;
+    this.accepted = parts.accepted;
+    this.dialled = parts.dialled;
+    this.#byPort = parts.byPort;
+    this.#detour = parts.detour;
   }
 
   /** A port that all connections to engines go to instead; null = none. */
@@ -47,6 +51,11 @@ export class ClientBench implements AsyncDisposable {
     this.#clients.add(client.socket);
     client.socket.once('close', () => this.#clients.delete(client.socket));
     return client;
+  }
+
+  /** The gateway's end of a client's connection. */
+  acceptedOf({ socket }: Client): Promise<Socket> {
+    return eventually('the connection is accepted', () => this.#byPort.get(socket.localPort));
   }
 
   /** Access lines so far, of one model or of all. */
@@ -130,6 +139,7 @@ export interface ClientBenchOptions extends Omit<TestGatewayOptions, 'network'> 
 
 export async function startClientBench({ maxConnections, ...options }: ClientBenchOptions): Promise<ClientBench> {
   const accepted: Socket[] = [];
+  const byPort = new Map<number | undefined, Socket>();
   const dialled: Socket[] = [];
   const detour: { port: number | null } = { port: null };
   const gateway = await startTestGateway({
@@ -142,11 +152,14 @@ export async function startClientBench({ maxConnections, ...options }: ClientBen
       },
       createServer: (how) => {
         const server = systemNetwork.createServer(how);
-        server.on('connection', (socket) => accepted.push(socket));
+        server.on('connection', (socket) => {
+          accepted.push(socket);
+          byPort.set(socket.remotePort, socket);
+        });
         if (maxConnections !== undefined) server.on('listening', () => (server.maxConnections = maxConnections));
         return server;
       },
     },
   });
-  return new ClientBench(gateway, accepted, dialled, detour);
+  return new ClientBench({ gateway, accepted, byPort, dialled, detour });
 }
