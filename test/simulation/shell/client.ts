@@ -52,6 +52,11 @@ export interface ClientWorld {
 
 /** Slow readers lose patience with themselves: byte by byte a large answer would take an hour. */
 const SLOW_READS = 400;
+const LAST_CHUNK = '0\r\n\r\n';
+/** Bytes of an answer's end in which its last chunk is looked for. */
+const TAIL = 16;
+/** Pieces after which it is read in any case. */
+const LOOK_EVERY = 50;
 const RETRY_CONNECT: Milliseconds = 500;
 
 export class Client implements Party {
@@ -62,6 +67,7 @@ export class Client implements Party {
   #life = 0;
   #current: Exchange | null = null;
   #slowReads = 0;
+  #pieces = 0;
   done = false;
 
   constructor(world: ClientWorld, random: Random, orders: readonly Order[]) {
@@ -75,8 +81,7 @@ export class Client implements Party {
     const exchange = this.#current;
     if (exchange === null) return;
     exchange.bytes = exchange.bytes.length === 0 ? bytes : Buffer.concat([exchange.bytes, bytes]);
-    const answer = readAnswer(exchange.bytes, false);
-    exchange.answer = answer;
+    const answer = this.#read(exchange);
     const { leaving, readEveryMs } = exchange.order;
     if (leaving.when === 'bytes' && exchange.bytes.length >= leaving.count && answer?.complete !== true) {
       this.#leave(exchange);
@@ -98,6 +103,15 @@ export class Client implements Party {
     if (exchange === null) return;
     exchange.answer = readAnswer(exchange.bytes, true);
     this.#finish(exchange);
+  }
+
+  /** Read anew where something may have changed: its head has come, or what looks like its end. Long ones are long to read. */
+  #read(exchange: Exchange): ReadAnswer | null {
+    this.#pieces += 1;
+    const { answer, bytes } = exchange;
+    const looksWhole = answer?.fields.get('transfer-encoding') !== 'chunked' || bytes.includes(LAST_CHUNK, -TAIL);
+    if (looksWhole || this.#pieces % LOOK_EVERY === 0) exchange.answer = readAnswer(bytes, false);
+    return exchange.answer;
   }
 
   #next(): void {
@@ -179,6 +193,7 @@ export class Client implements Party {
   #finish(exchange: Exchange): void {
     if (exchange.over) return;
     exchange.over = true;
+    if (this.#far !== null || exchange.left) exchange.answer = readAnswer(exchange.bytes, false);
     this.#current = null;
     this.#world.ended(exchange);
     const { answer, order } = exchange;
