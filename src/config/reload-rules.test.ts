@@ -33,8 +33,13 @@ const BASE: Json = {
 
 const WHOLE_CARD: Json = { memory: { placement_mode: 'whole_card' } };
 
+type Cases = Readonly<Record<string, readonly [value: unknown, beside?: Json]>>;
+
+const below = (path: string, cases: Cases): Cases =>
+  Object.fromEntries(Object.entries(cases).map(([name, values]) => [`${path}.${name}`, values]));
+
 /** Another value for each key outside models, and what has to stand beside it. */
-const SECTIONS: Readonly<Record<string, readonly [value: unknown, beside?: Json]>> = {
+const SECTIONS: Cases = {
   'server.listen': ['127.0.0.1:9001'],
   'server.admin_listen': ['127.0.0.1:9002'],
   'server.allowed_hosts': [['gpu-box.lan']],
@@ -81,18 +86,20 @@ const SECTIONS: Readonly<Record<string, readonly [value: unknown, beside?: Json]
   'memory.weight_overhead': [1.5],
   'memory.colocate_max_share': [0.5],
   'drivers.default': ['docker'],
-  'drivers.docker.socket': ['/run/other.sock'],
-  'drivers.docker.network': ['other'],
-  'drivers.docker.image': ['vllm/vllm-openai:v0.17.0'],
-  'drivers.docker.gpus': ['none'],
-  'drivers.docker.reach': ['published'],
-  'drivers.docker.port': [8001],
-  'drivers.docker.container_prefix': ['other'],
-  'drivers.docker.gateway_container': ['other'],
-  'drivers.docker.probe_image': ['nvidia/cuda:13.0.0-base-ubuntu24.04'],
-  'drivers.docker.cache_dir': ['/srv/cache'],
-  'drivers.docker.temp_dir': ['/srv/tmp'],
-  'drivers.docker.library_path': ['/usr/lib64'],
+  ...below('drivers.docker', {
+    socket: ['/run/other.sock'],
+    network: ['other'],
+    image: ['vllm/vllm-openai:v0.17.0'],
+    gpus: ['none'],
+    reach: ['published'],
+    port: [8001],
+    container_prefix: ['other'],
+    gateway_container: ['other'],
+    probe_image: ['nvidia/cuda:13.0.0-base-ubuntu24.04'],
+    cache_dir: ['/srv/cache'],
+    temp_dir: ['/srv/tmp'],
+    library_path: ['/usr/lib64'],
+  }),
   'drivers.process.command': [['vllm']],
   'drivers.process.port_range': ['21000-21099'],
   pools: [{ fast: ['gpu-0'], slow: ['gpu-1'] }, { defaults: { pool: 'fast' } }],
