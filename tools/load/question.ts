@@ -51,7 +51,7 @@ export function endOf(question: Question, received: Received): string {
   const read = wish.stream && received.status === 200 ? readStream(received) : readPlain(received);
   if (!expected.startsWith(read.text)) return `WRONG: the answer to another question`;
   if (received.left) return 'left';
-  if (received.status === 0) return 'cut';
+  if (received.status === 0) return 'no answer';
   if (received.status !== 200) return received.whole ? `${received.status} ${read.code}` : 'cut';
   if (!received.whole) return read.code === '' ? 'cut' : `stream: ${read.code}`;
   if (read.code !== '') return `stream: ${read.code}`;
