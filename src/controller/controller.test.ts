@@ -55,7 +55,7 @@ describe('the gate', () => {
     expect(sinks.map((sink) => sink.leases.length)).toEqual(sinks.map(() => 1));
   });
 
-  it('releases a lease that was granted to somebody who has left [item 32]', async () => {
+  it('releases a lease that was granted to somebody who has left [F25] [item 32]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a', { maxConcurrent: 1 })]));
     await warm(fleet);
     const first = leaseOf(fleet.controller.desk.acquire(ask('1'), new RecordingSink()));
@@ -121,7 +121,7 @@ describe('a start', () => {
     expect(fleet.controller.modelState('a')).toBe('ready');
   });
 
-  it('answered by a stranger on its port takes another port, without rest', async () => {
+  it('answered by a stranger on its port takes another port, without rest [F22]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
     fleet.engineAnswers();
     const { answer } = fleet.platform.http;

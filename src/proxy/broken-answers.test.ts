@@ -80,7 +80,7 @@ describe('an answer that breaks off', () => {
       'without a length and without its last event',
       Buffer.from(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n${EVENTS[0]}`),
     ],
-  ])('quietly, %s, does not look complete', async (_name, bytes) => {
+  ])('quietly, %s, does not look complete [F8]', async (_name, bytes) => {
     await using bench = await createProxyBench({ script: (_request, socket) => socket.end(bytes) });
     const { text, whole } = await readBroken(await bench.post('/v1/chat/completions', STREAMED));
     expect(whole).toBe(false);

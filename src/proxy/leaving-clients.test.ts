@@ -9,7 +9,7 @@ const STREAMED = { ...CHAT, stream: true };
 const EVENTS = ['data: {"model":"tiny","choices":[]}\n\n', 'data: [DONE]\n\n'];
 
 describe('a client that leaves', () => {
-  it('while it waits is taken out of the queue and never reaches an engine [items 31, 32]', async () => {
+  it('while it waits is taken out of the queue and never reaches an engine [F23] [items 31, 32]', async () => {
     await using bench = await createProxyBench();
     bench.gate.decide = () => 'wait';
     const client = bench.connect();
@@ -22,7 +22,7 @@ describe('a client that leaves', () => {
     expect(bench.engine.accepted).toBe(0);
   });
 
-  it('before its answer begins ends the engine’s work, and only then the lease [item 33]', async () => {
+  it('before its answer begins ends the engine’s work, and only then the lease [F26] [item 33]', async () => {
     await using bench = await createProxyBench();
     const client = bench.connect();
     client.write('POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 16\r\n\r\n{"model":"tiny"}');
@@ -52,7 +52,7 @@ describe('a client that leaves', () => {
     expect(bench.proxy.stats().connections).toEqual([]);
   });
 
-  it('by closing only its sending side counts as gone', async () => {
+  it('by closing only its sending side counts as gone [F35]', async () => {
     await using bench = await createProxyBench();
     const answer = rawRequest(
       bench.port,

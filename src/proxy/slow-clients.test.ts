@@ -28,7 +28,7 @@ async function turnsUntil(condition: () => boolean): Promise<void> {
 }
 
 describe('a slow client', () => {
-  it('that never ends its headers is told so and cut [item 142]', async () => {
+  it('that never ends its headers is told so and cut [F29] [item 142]', async () => {
     await using bench = await createProxyBench();
     const socket = bench.connect();
     socket.write('POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX: ');
@@ -64,7 +64,7 @@ describe('a slow client', () => {
     expect(await text).toMatch(/^HTTP\/1\.1 200 OK/);
   });
 
-  it('that reads nothing for very long loses its place', async () => {
+  it('that reads nothing for very long loses its place [F28]', async () => {
     const clock = shiftedClock();
     const timeouts = { connect: 1_000, firstByte: 0, betweenChunks: 0, total: Number.MAX_SAFE_INTEGER };
     await using bench = await createProxyBench({

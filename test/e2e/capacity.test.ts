@@ -167,7 +167,7 @@ describe('a replica that leaves', () => {
     expect(again.headers['x-vgw-replica']).not.toBe(stream.replica);
   });
 
-  it('half started goes when its only client has left and another model needs the memory [item 81]', async () => {
+  it('half started goes when its only client has left and another model needs the memory [F24] [item 81]', async () => {
     using gpus = pretendedGpus('left', 1, 10);
     await using gateway = await start(gpus, [{ name: 'unwanted', knobs: { START_MS: 30_000 } }, { name: 'wanted' }]);
     await using clients = new Clients(gateway.url);

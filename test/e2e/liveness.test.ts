@@ -48,7 +48,7 @@ afterAll(async () => {
 
 describe('an engine that serves no more', () => {
   it.each(['hanging', 'uncounted'])(
-    'though its health is well (%s) is ended, and the next request served within stall and load [item 71]',
+    'though its health is well (%s) is ended, and the next request served within stall and load [F9] [F10] [item 71]',
     async (model) => {
       const stream = await openStream(clients, model);
       const struck = clients.chat(model);
@@ -82,7 +82,7 @@ describe('an engine that serves no more', () => {
 });
 
 describe('an engine that is only slow', () => {
-  it('with its health is kept while tokens are counted, and in a long prefill while its memory fills [item 71]', async () => {
+  it('with its health is kept while tokens are counted, and in a long prefill while its memory fills [F11] [item 71]', async () => {
     const [slowHealth, slowPrefill] = await Promise.all([
       clients
         .open('slow-health', { stream: true, fake: { tokens: 400, token_ms: 20 } })

@@ -91,7 +91,7 @@ describe('the seed scenarios', () => {
     await untilAtRest(gateway);
   });
 
-  it('a connection that is not accepted in time is tried again, too: at last with success, or with 503 [scenarios B, C] [S15] [S4] [item 57]', async () => {
+  it('a connection that is not accepted in time is tried again, too: at last with success, or with 503 [F2] [scenarios B, C] [S15] [S4] [item 57]', async () => {
     await using engine = await DeafServer.start();
     const limits = `${RETRY}\ntimeouts: { connect: 300ms, request: 30s }`;
     await using gateway = await outside(engine.url, limits);
