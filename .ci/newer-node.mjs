@@ -38,7 +38,6 @@ const run = spawnSync(
     `--reporter=${join(copy, 'tools', 'run', 'count-reporter.mjs')}`,
     // Installs with npm: about the set-up, not about the line of Node.
     '--exclude=test/e2e/run-mjs.test.ts',
-    // Had their turn; what they add, Docker and a browser, is the same on every line of Node.
     // Arithmetic without a line of Node's own, and what is slow because it waits, had their turn too.
     '--exclude=test/simulation/**',
     '--exclude=test/interleavings/**',
@@ -46,6 +45,7 @@ const run = spawnSync(
     '--exclude=test/sizes/**',
     '--exclude=src/core/**',
     '--exclude=test/e2e/memory*',
+    // Had their turn; what they add, Docker and a browser, is the same on every line of Node.
     '--exclude=test/docker/**',
     '--exclude=test/browser/**',
     '--exclude=test/faults/**',
