@@ -34,9 +34,50 @@ export interface Engine extends Owner {
   life: number;
   readonly bornIn: number;
   stopAsked: boolean;
+  /** Its record was lost. */
+  forgotten: boolean;
   watched: boolean;
   /** Requests in hand, told when it dies. */
   readonly work: Map<string, () => void>;
+}
+
+interface Birth {
+  readonly truth: Pick<Engine, 'steady' | 'peak'>;
+  readonly foreseen: ReadonlyMap<string, Bytes>;
+  readonly now: Milliseconds;
+  readonly life: number;
+  readonly pid: number;
+}
+
+export function newEngine(effect: Launch, model: SimulatedModel | undefined, birth: Birth): Engine {
+  const { now, life, pid } = birth;
+  return {
+    ref: effect.replica,
+    model: effect.model,
+    specHash: effect.specHash,
+    reservations: effect.reservations,
+    share: effect.share,
+    ...birth.truth,
+    fixed: effect.share.kvCacheBytes !== null,
+    window: 'before',
+    foreseen: birth.foreseen,
+    missizedBy: null,
+    milestones: model?.milestones ?? true,
+    launchedAt: now,
+    bornIn: life,
+    port: effect.port,
+    endpoint: { origin: `sim://${effect.replica.id}`, pathPrefix: '', pid, container: null },
+    hasCounters: model?.hasCounters ?? true,
+    phase: 'spawning',
+    hungSince: Infinity,
+    forgotten: false,
+    sick: false,
+    slowHealth: false,
+    life,
+    stopAsked: false,
+    watched: false,
+    work: new Map(),
+  };
 }
 
 /** Of others on each device, as the gateway knows them. */
@@ -58,6 +99,8 @@ interface Truth {
 /** What engines take, whatever was promised to them. */
 export class Truths {
   readonly #scenario: Scenario;
+  /** Of the wall clock against that which never jumps. */
+  wallOffset: Milliseconds = 0;
   /** Of what somebody has seen: the next start is the same. */
   readonly #seen = new Map<string, Truth>();
 
@@ -97,7 +140,7 @@ export class Truths {
       kvCacheBytes: model.measured === 'cache' ? Math.ceil(steadyBytes / 2) : null,
       kvCacheTokens: null,
       startTime: now - engine.launchedAt,
-      measuredAt: now,
+      measuredAt: now + this.wallOffset,
       source: 'process',
     };
   }

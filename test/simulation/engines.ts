@@ -5,7 +5,7 @@ import type { ReplicaRef } from '../../src/core/state.ts';
 import type { StartFailureCause } from '../../src/errors.ts';
 import { SECOND, type Bytes, type Milliseconds } from '../../src/units.ts';
 import { DeviceMemory } from './device-memory.ts';
-import { foreignBytes, sawNothing, Truths, type Engine, type Launch } from './engine.ts';
+import { foreignBytes, newEngine, sawNothing, Truths, type Engine, type Launch } from './engine.ts';
 import type { Kernel } from './kernel.ts';
 import { Random } from './random.ts';
 import type { Scenario, SimulatedModel, StartFault, StopFault } from './scenario.ts';
@@ -33,6 +33,8 @@ export class Engines {
   readonly truths: Truths;
   /** While faults are on; orders that come too late are void. */
   faults = true;
+  /** Told when memory that nobody knew the owner of is free again. */
+  swept: () => void = () => undefined;
   readonly #kernel: Kernel;
   readonly #latencyMs: number;
   readonly #random: Random;
@@ -70,32 +72,13 @@ export class Engines {
   launch(effect: Launch): void {
     const { id } = effect.replica;
     const model = this.#models.get(effect.model);
-    const engine: Engine = {
-      ref: effect.replica,
-      model: effect.model,
-      specHash: effect.specHash,
-      reservations: effect.reservations,
-      share: effect.share,
-      ...this.truths.of(effect, model),
-      fixed: effect.share.kvCacheBytes !== null,
-      window: 'before',
+    const engine = newEngine(effect, model, {
+      truth: this.truths.of(effect, model),
       foreseen: foreignBytes(this.#kernel.state),
-      missizedBy: null,
-      milestones: model?.milestones ?? true,
-      launchedAt: this.#kernel.now,
-      bornIn: this.#kernel.life,
-      port: effect.port,
-      endpoint: { origin: `sim://${id}`, pathPrefix: '', pid: this.all.size + 1, container: null },
-      hasCounters: model?.hasCounters ?? true,
-      phase: 'spawning',
-      hungSince: Infinity,
-      sick: false,
-      slowHealth: false,
+      now: this.#kernel.now,
       life: this.#kernel.life,
-      stopAsked: false,
-      watched: false,
-      work: new Map(),
-    };
+      pid: this.all.size + 1,
+    });
     this.#kernel.check('I-88', !this.all.has(id), () => `${id} is launched twice`);
     this.all.set(id, engine);
     const order = this.faults ? this.#startOrders.get(effect.model)?.shift() : undefined;
@@ -332,10 +315,15 @@ export class Engines {
   }
 
   /** What a new life of the gateway finds. */
-  found(adoptable: boolean): FoundReplica[] {
+  found(adoptable: boolean, lost = 0): FoundReplica[] {
     const seen: FoundReplica[] = [];
     for (const engine of this.all.values()) {
       if (engine.phase === 'gone') continue;
+      // Nobody knows of it any more: it holds what it holds, until somebody ends it by hand.
+      if (engine.forgotten || this.#eyes.next() * 100 < lost) {
+        this.#forget(engine);
+        continue;
+      }
       engine.stopAsked = false;
       engine.watched = false;
       const alive = engine.phase !== 'exited' && engine.phase !== 'spawning';
@@ -353,6 +341,22 @@ export class Engines {
       });
     }
     return seen;
+  }
+
+  #forget(engine: Engine): void {
+    if (engine.forgotten) return;
+    engine.forgotten = true;
+    engine.watched = false;
+    this.#kernel.after(this.#eyes.int(10, 300) * SECOND, () => this.sweep(engine));
+  }
+
+  /** By hand, without the gateway. */
+  sweep(engine: Engine): void {
+    if (engine.phase === 'gone') return;
+    engine.phase = 'gone';
+    this.memory.give(engine);
+    this.all.delete(engine.ref.id);
+    this.swept();
   }
 
   watch(ref: ReplicaRef): void {

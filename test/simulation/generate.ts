@@ -185,7 +185,29 @@ function drawLoad(random: Random, at: number, model: string, safetyMs: number): 
 export function drawFault(random: Random, at: number, model: string, devices: readonly SimulatedDevice[]): Intent {
   const device = random.any(devices)?.id ?? 'gpu-0';
   const share = random.int(1, 19) / 20;
-  switch (random.int(0, 17)) {
+  switch (random.int(0, 25)) {
+    case 18:
+      return { at, kind: random.pick(['suspended', 'frozen', 'frozen']), lastsMs: random.int(100, 60_000) };
+    case 19:
+      return { at, kind: 'restarted', keep: random.chance(0.7) };
+    case 20:
+      return { at, kind: 'tenant', device, share, everyMs: random.int(1, 20) * 1_000 };
+    case 21:
+      return {
+        at,
+        kind: 'misread',
+        device,
+        how: random.pick(['stale', 'garbage']),
+        lastsMs: random.int(5, 60) * 1_000,
+      };
+    case 22:
+      return { at, kind: 'device_dies', device, lastsMs: random.int(5, 120) * 1_000 };
+    case 23:
+      return { at, kind: random.pick(['orphaned', 'flaps']), model, lastsMs: random.int(1, 120) * 1_000 };
+    case 24:
+      return random.chance(0.5)
+        ? { at, kind: 'wall_jump', byMs: random.int(-3_600_000, 3_600_000) }
+        : { at, kind: 'disk_full', lastsMs: random.int(1, 120) * 1_000 };
     case 0:
     case 1:
     case 2: {
@@ -238,6 +260,8 @@ export function drawFault(random: Random, at: number, model: string, devices: re
         adoptable: random.chance(0.8),
         ...(random.chance(0.3) ? { changed: model } : {}),
         looksMs: random.chance(0.5) ? 0 : random.int(1, 10_000),
+        lost: random.chance(0.2) ? random.int(20, 100) : 0,
+        torn: random.chance(0.1),
       };
     default: {
       const change = random.pick<ReloadChange>([

@@ -87,6 +87,8 @@ export class Kernel {
   readonly #timers: Random;
   #before: readonly Observer[] = [];
   #observed = 0;
+  /** While the gateway is stopped. */
+  #backlog: FleetEvent[] | null = null;
   readonly #draw = (): number => this.#core.next();
   #wakeAt: Milliseconds | null = null;
 
@@ -106,11 +108,32 @@ export class Kernel {
   rebirth(settings: FleetSettings): void {
     this.life += 1;
     this.#wakeAt = null;
+    this.#backlog = null;
     this.state = emptyFleet(settings, this.now);
   }
 
   after(delay: Milliseconds, act: () => void): void {
     this.#agenda.add(this.now + Math.max(0, Math.round(delay)), this.#order.next(), act);
+  }
+
+  /** The machine sleeps: time goes on, and everything that was due meanwhile comes late, in order, when it wakes. */
+  suspend(span: Milliseconds): void {
+    this.now += Math.round(span);
+  }
+
+  /** The gateway alone is stopped, and goes on later: what it is told meanwhile reaches it then. */
+  freeze(span: Milliseconds): void {
+    const { life } = this;
+    this.#backlog ??= [];
+    this.after(span, () => {
+      if (life === this.life) this.thaw();
+    });
+  }
+
+  thaw(): void {
+    const backlog = this.#backlog ?? [];
+    this.#backlog = null;
+    for (const event of backlog) this.step(event);
   }
 
   /** Posts an event for this life of the gateway. */
@@ -130,6 +153,10 @@ export class Kernel {
   }
 
   step(event: FleetEvent): void {
+    if (this.#backlog) {
+      this.#backlog.push(event);
+      return;
+    }
     this.events += 1;
     if (this.events > this.#maxEvents) this.fail('livelock', 'too many events');
     for (const observer of this.#lookBefore()) observer.before?.(event);
@@ -165,7 +192,7 @@ export class Kernel {
       const at = this.#agenda.nextAt();
       if (at === undefined || at > time) break;
       const act = this.#agenda.take();
-      this.now = at;
+      this.now = Math.max(this.now, at);
       act?.();
     }
     this.now = Math.max(this.now, time);

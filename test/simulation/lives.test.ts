@@ -189,7 +189,7 @@ describe('what an earlier run left', () => {
       story.until('measured', () => story.current(model)?.measured === true);
     }
     expect(story.state.counters.evictions).toBe(0);
-    story.world.restart(true);
+    story.world.restart({ adoptable: true });
     story.run(5_000);
     expect([story.phase('a'), story.phase('b')]).toEqual(['ready', 'ready']);
     expect(story.decisions('replica.not_adopted')).toEqual([]);

@@ -2,6 +2,7 @@
 import type { Bytes, Milliseconds } from '../../src/units.ts';
 import type { DeviceMemory } from './device-memory.ts';
 import type { Kernel } from './kernel.ts';
+import { Random } from './random.ts';
 import type { Scenario } from './scenario.ts';
 
 const PERIOD: Milliseconds = 10_000;
@@ -13,11 +14,14 @@ export class Monitor {
   readonly #scenario: Scenario;
   /** Until when a device is silent. */
   readonly #silent = new Map<string, Milliseconds>();
+  readonly #misread = new Map<string, 'stale' | 'garbage'>();
+  readonly #random: Random;
 
   constructor(kernel: Kernel, memory: DeviceMemory, scenario: Scenario) {
     this.#kernel = kernel;
     this.#memory = memory;
     this.#scenario = scenario;
+    this.#random = new Random(scenario.seed, 'probe');
   }
 
   begin(): void {
@@ -37,8 +41,11 @@ export class Monitor {
       this.#kernel.step({ kind: 'device.silent', id, reason: 'nvidia-smi does not answer' });
       return;
     }
+    const misread = this.#misread.get(id);
+    if (misread === 'stale') return;
     const usedBytes = this.#memory.used(id) + this.#memory.foreign(id);
-    const foreignBytes = this.#foreign(id, usedBytes);
+    const foreignBytes =
+      misread === 'garbage' ? this.#random.int(0, 16) * (device.totalBytes / 8) : this.#foreign(id, usedBytes);
     const news = device.usedBytes !== usedBytes || device.foreignBytes !== foreignBytes || device.silent !== null;
     const { totalBytes } = device;
     if (news) this.#kernel.step({ kind: 'device.observed', id, totalBytes, usedBytes, foreignBytes });
@@ -50,8 +57,18 @@ export class Monitor {
     this.#kernel.after(lastsMs, () => this.look(id));
   }
 
+  misread(id: string, how: 'stale' | 'garbage', lastsMs: Milliseconds): void {
+    this.#misread.set(id, how);
+    this.look(id);
+    this.#kernel.after(lastsMs, () => {
+      this.#misread.delete(id);
+      this.look(id);
+    });
+  }
+
   heal(): void {
     this.#silent.clear();
+    this.#misread.clear();
     for (const { id } of this.#scenario.devices) this.#memory.setForeign(id, 0);
     this.lookAtAll();
   }

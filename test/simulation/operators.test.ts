@@ -133,7 +133,7 @@ describe('shutdown', () => {
     story.until('done', () => story.world.shutdownDone, 60_000);
     expect(story.tally()).toEqual({ completed: 1 });
     expect(story.world.engines.living()).toHaveLength(1);
-    story.world.restart(true);
+    story.world.restart({ adoptable: true });
     story.ask('m');
     story.untilAnswered(2, 10_000);
     expect(story.tally()).toEqual({ completed: 2 });

@@ -128,13 +128,38 @@ export type Intent = { readonly at: number } & (
     }
   | { readonly kind: 'foreign'; readonly device: string; readonly share: number }
   | { readonly kind: 'silent'; readonly device: string; readonly lastsMs: number }
+  /** The engine of a model dies, and its workers keep its memory for a while. */
+  | { readonly kind: 'orphaned'; readonly model: string; readonly lastsMs: number }
+  /** Its health comes and goes. */
+  | { readonly kind: 'flaps'; readonly model: string; readonly lastsMs: number }
+  /** Another program takes more and more of a device, and gives it back. */
+  | { readonly kind: 'tenant'; readonly device: string; readonly share: number; readonly everyMs: number }
+  /** What is read of a device is what was read before, or anything. */
+  | { readonly kind: 'misread'; readonly device: string; readonly how: 'stale' | 'garbage'; readonly lastsMs: number }
+  /** A device falls off the bus: its engines die, it is silent, and some day it is back. */
+  | { readonly kind: 'device_dies'; readonly device: string; readonly lastsMs: number }
+  /** The whole machine sleeps, or the gateway alone is stopped for a while. */
+  | { readonly kind: 'suspended' | 'frozen'; readonly lastsMs: number }
+  /** Somebody sets the wall clock. */
+  | { readonly kind: 'wall_jump'; readonly byMs: number }
+  /** Nothing can be written for a while. */
+  | { readonly kind: 'disk_full'; readonly lastsMs: number }
+  /** The gateway is asked to end, and is started anew once it has. */
+  | { readonly kind: 'restarted'; readonly keep: boolean }
   /** A late word about a replica that is another one by now. */
   | { readonly kind: 'stale'; readonly model: string }
   /**
    * The gateway dies and comes back, with the configuration of one model changed meanwhile: engines live on. It takes
-   * `looksMs` to find them.
+   * `looksMs` to find them. `lost`: of a hundred records of running engines; `torn`: nor can be read what else it wrote.
    */
-  | { readonly kind: 'killed'; readonly adoptable: boolean; readonly changed?: string; readonly looksMs?: number }
+  | {
+      readonly kind: 'killed';
+      readonly adoptable: boolean;
+      readonly changed?: string;
+      readonly looksMs?: number;
+      readonly lost?: number;
+      readonly torn?: boolean;
+    }
 );
 
 export interface Scenario {

@@ -9,10 +9,21 @@ import { History } from './history.ts';
 import { Kernel, type KernelOptions } from './kernel.ts';
 import { Launches } from './launches.ts';
 import { Lifecycles } from './lifecycles.ts';
+import { Marks } from './marks.ts';
 import { Monitor } from './monitor.ts';
 import { Obligations } from './obligations.ts';
 import { Policy } from './policy.ts';
+import { strike } from './troubles.ts';
 import { settingsOf, UNREAD, unreadSettings, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
+
+export interface Restart {
+  readonly adoptable: boolean;
+  readonly looksMs?: number;
+  /** Of a hundred engines, how many nobody finds. */
+  readonly lost?: number;
+  /** What was written down cannot be read. */
+  readonly torn?: boolean;
+}
 
 export class World {
   readonly kernel: Kernel;
@@ -21,11 +32,14 @@ export class World {
   readonly monitor: Monitor;
   readonly clients: Clients;
   readonly history: History;
+  readonly #marks: Marks;
   readonly scenario: Scenario;
   /** As they are once the devices can be read. */
   settings: FleetSettings;
   #unread: boolean;
   shutdownDone = false;
+  /** What is written now is lost. */
+  diskFull = false;
   /** Written down by the shell, so that they outlive it. */
   #pinned: readonly string[] = [];
 
@@ -50,7 +64,9 @@ export class World {
       new Policy(kernel, this.history.books),
       new Launches(kernel),
     );
-    kernel.observers.push(new Obligations(kernel));
+    this.#marks = new Marks(kernel, (name) => this.history.mark(name));
+    kernel.observers.push(new Obligations(kernel), this.#marks);
+    this.engines.swept = () => this.monitor.lookAtAll();
     this.kernel.perform = (effect) => this.#perform(effect);
     this.kernel.after(0, () => this.monitor.begin());
     if (scenario.unreadUntil !== null) this.kernel.after(scenario.unreadUntil, () => this.#devicesAreSeen());
@@ -96,13 +112,17 @@ export class World {
       case 'reload':
         return this.#reload(intent.model, intent.change, intent.value);
       default:
-        if (this.engines.faults) this.#fault(intent);
+        if (this.engines.faults) strike(this, intent);
     }
   }
 
   /** From here on nothing breaks by itself any more. */
   heal(): void {
     this.engines.faults = false;
+    this.kernel.thaw();
+    this.diskFull = false;
+    if (this.kernel.state.shutdown) this.restart({ adoptable: true });
+    for (const engine of this.engines.all.values()) if (engine.forgotten) this.engines.sweep(engine);
     this.files.faults = false;
     this.#devicesAreSeen();
     this.monitor.heal();
@@ -113,7 +133,8 @@ export class World {
   }
 
   /** kill -9 and a new start: what runs is looked for before anything is started, which takes a while now and then. */
-  restart(adoptable: boolean, looksMs = 0): void {
+  restart({ adoptable, looksMs = 0, lost = 0, torn = false }: Restart): void {
+    this.#marks.killed();
     this.clients.gatewayDied();
     this.history.gatewayDied();
     this.history.mark('killed');
@@ -121,16 +142,21 @@ export class World {
     this.kernel.rebirth(this.#inForce());
     this.shutdownDone = false;
     this.kernel.step({ kind: 'adoption.begun' });
+    // What cannot be read is put aside, and nothing was known.
+    if (torn) this.history.mark('records.torn');
+    if (torn) this.#learned.clear();
+    if (torn) this.#pinned = [];
     this.kernel.step({ kind: 'footprints.loaded', footprints: [...this.#learned.values()] });
-    if (looksMs === 0) return this.#look(adoptable);
+    if (looksMs === 0) return this.#look(adoptable, lost);
     const { life } = this.kernel;
     this.kernel.after(looksMs, () => {
-      if (life === this.kernel.life) this.#look(adoptable);
+      if (life === this.kernel.life) this.#look(adoptable, lost);
     });
   }
 
-  #look(adoptable: boolean): void {
-    for (const found of this.engines.found(adoptable)) this.kernel.step({ kind: 'replica.found', found });
+  #look(adoptable: boolean, lost: number): void {
+    for (const found of this.engines.found(adoptable, lost)) this.kernel.step({ kind: 'replica.found', found });
+    for (const engine of this.engines.all.values()) if (engine.forgotten) this.history.mark('replica.orphan_forgotten');
     this.monitor.lookAtAll();
     this.kernel.step({ kind: 'adoption.ended' });
     this.boot();
@@ -144,49 +170,7 @@ export class World {
     }
   }
 
-  #fault(intent: Intent): void {
-    const { engines, kernel } = this;
-    switch (intent.kind) {
-      case 'start_fault':
-        return engines.orderStart(intent.model, intent);
-      case 'stop_fault':
-        return engines.orderStop(intent.model, intent.fault, intent.lastsMs);
-      case 'foreign':
-        return this.#foreign(intent.device, intent.share);
-      case 'silent':
-        this.history.mark('silent');
-        return this.monitor.silence(intent.device, intent.lastsMs);
-      case 'prepare_fault':
-        return this.files.order(intent.model, intent);
-      case 'killed':
-        if (intent.changed !== undefined) this.#changeWhileDown(intent.changed);
-        return this.restart(intent.adoptable, intent.looksMs);
-      case 'stale': {
-        const replica = kernel.state.replicas.get(kernel.state.models.get(intent.model)?.current ?? '');
-        if (!replica) return;
-        const ref = { id: replica.id, generation: replica.generation - 1 };
-        kernel.step({ kind: 'replica.exited', replica: ref, detail: 'long ago', cause: 'crashed' });
-        kernel.step({ kind: 'replica.stopped', replica: ref });
-        return;
-      }
-      case 'crash':
-        for (const engine of engines.of(intent.model).slice(0, 1)) engines.crash(engine, 'crashed', intent.unsaid);
-        return;
-      case 'hang':
-        for (const engine of engines.of(intent.model)) engine.hungSince = Math.min(engine.hungSince, kernel.now);
-        return;
-      case 'sick':
-        for (const engine of engines.of(intent.model)) engine.sick = true;
-        return;
-      case 'slow_health':
-        for (const engine of engines.of(intent.model)) engine.slowHealth = true;
-        return;
-      default:
-        return;
-    }
-  }
-
-  #changeWhileDown(name: string): void {
+  changeWhileDown(name: string): void {
     const version = this.settings.version + 1;
     const model = this.settings.models.get(name);
     if (!model) return;
@@ -194,7 +178,7 @@ export class World {
     this.settings = { ...this.settings, version, models };
   }
 
-  #foreign(id: string, share: number): void {
+  foreign(id: string, share: number): void {
     const device = this.scenario.devices.find((candidate) => candidate.id === id);
     if (!device) return;
     this.engines.memory.setForeign(id, Math.floor(device.totalBytes * share));
@@ -274,6 +258,7 @@ export class World {
       case 'model.prepare_cancelled':
         return this.files.cancel(effect.model);
       case 'footprint.learned': {
+        if (this.diskFull) return;
         const { model, signature } = effect.footprint;
         const { deviceClass, tensorParallel } = signature;
         this.#learned.set(`${model} ${deviceClass} ${tensorParallel}`, effect.footprint);
@@ -286,7 +271,7 @@ export class World {
       case 'replica.unwatch':
         return this.engines.unwatch(effect.replica);
       case 'pins.changed':
-        this.#pinned = effect.pinned;
+        if (!this.diskFull) this.#pinned = effect.pinned;
         return;
       case 'shutdown.done':
         this.shutdownDone = true;
