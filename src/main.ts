@@ -126,7 +126,13 @@ async function openGateway(config: Config, source: ConfigSource): Promise<Served
   });
   process.once('exit', () => telemetry.flush());
   const dashboard = fileURLToPath(new URL('dist/web', root));
-  const gateway = await createGateway({ config, platform, telemetry, version, pid: process.pid, dashboard, source });
+  // Out of the hands of whoever asked for the decision, who would take it for a fault of one request.
+  const bug = (error: unknown): void =>
+    queueMicrotask(() => {
+      throw error;
+    });
+  const mine = { config, platform, telemetry, version, pid: process.pid, dashboard, source, bug };
+  const gateway = await createGateway(mine);
   return { gateway, log: telemetry.log, flush: () => telemetry.flush() };
 }
 

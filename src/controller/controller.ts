@@ -43,6 +43,8 @@ export interface ControllerOptions {
   readonly probe: Probe;
   /** How what the probe reads becomes settings. */
   readonly devices: Pick<DeviceMonitorOptions, 'settings' | 'checkNames' | 'known' | 'named'>;
+  /** Told of a fault of the core: its state cannot be trusted any more, and the process has to end. */
+  readonly bug?: (error: unknown) => void;
   /** Recounts the whole state after every step and throws on a difference: for tests. */
   readonly recount: boolean;
 }
@@ -188,6 +190,20 @@ export class Controller {
   }
 
   #step(event: FleetEvent): readonly FleetEffect[] {
+    try {
+      return this.#decided(event);
+    } catch (error) {
+      const { bug } = this.#options;
+      if (bug) {
+        // Whoever posted must not go on as if only it had failed; and nothing more is decided on what is left.
+        this.#closed = true;
+        bug(error);
+      }
+      throw error;
+    }
+  }
+
+  #decided(event: FleetEvent): readonly FleetEffect[] {
     const { platform, telemetry, recount } = this.#options;
     const effects = step(this.state, event, { now: platform.clock.monotonic(), random: () => platform.random.next() });
     if (recount) {

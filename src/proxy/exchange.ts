@@ -4,15 +4,15 @@ import type { Principal } from '../auth/auth.ts';
 import type { Lease, Refusal, Ticket, TicketSink } from '../controller/gate.ts';
 import { gatewayError, type GatewayError, type Outcome } from '../errors.ts';
 import type { Milliseconds } from '../units.ts';
-import { STREAM_HEADERS } from './answers.ts';
 import type { Endpoint, ErrorShape } from './endpoints.ts';
 import { overdue, lookAgainAt } from './deadlines.ts';
+import { tellFault } from './fault.ts';
 import { Forward, leaseOutcome, type ForwardSide } from './forward.ts';
 import { Heartbeats } from './heartbeats.ts';
 import { Intake } from './intake.ts';
 import { modelNotFound } from './models-route.ts';
 import { patienceOf } from './patience.ts';
-import { commonHeaders, leaseHeaders, modelField, relayedErrorHeaders } from './reply-headers.ts';
+import { commonHeaders, earlyStreamHeaders, leaseHeaders, relayedErrorHeaders } from './reply-headers.ts';
 import { errorBody, errorHeaders, rowOf, statusOf } from './reply.ts';
 import type { RequestBody } from './request-body.ts';
 import type { RequestLedger } from './request-ledger.ts';
@@ -61,7 +61,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   upstreamFields: Readonly<Record<string, string>> = {};
   private readonly options: ExchangeOptions;
   private readonly writer: ResponseWriter;
-  private readonly ledger: RequestLedger;
+  readonly ledger: RequestLedger;
   private readonly intake: Intake;
   private phase: Phase = 'reading';
   private known: ProxyModel | null = null;
@@ -180,11 +180,11 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       lease.release('client_closed');
       return;
     }
+    this.forward = new Forward(this, lease); // Whatever fails from here on gives the lease back through it.
     this.phase = 'leased';
     this.served = lease.upstream.servedName;
     this.upstreamFields = lease.upstream.headers;
     this.ledger.granted(lease);
-    this.forward = new Forward(this, lease);
     this.lastMovedAt = this.forward.startedAt;
     this.firstByteExtendedTo = 0;
     this.forward.start();
@@ -204,10 +204,13 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     try {
       run();
     } catch (fault) {
-      this.world.telemetry.log.error({ err: fault, id: this.requestId }, 'a request failed in the gateway');
-      this.writer.destroy();
-      this.close(gatewayError('internal_error', 'The gateway failed on this request.'));
+      tellFault(fault, this.world.telemetry.log, this.requestId, this);
     }
+  }
+
+  giveUp(error: GatewayError): void {
+    this.writer.destroy();
+    this.close(error);
   }
 
   returned(next: Ticket | Refusal | Lease): void {
@@ -354,8 +357,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       this.ledger.status = 200;
       this.headIsStream = true;
       const common = commonHeaders(this.world, this.settings, this.options.request, this.requestId, this.shape);
-      const type = ['content-type', 'text/event-stream; charset=utf-8', ...STREAM_HEADERS];
-      this.writer.head(200, [...type, ...common, 'x-vgw-model', modelField(this.model.name)]);
+      this.writer.head(200, earlyStreamHeaders(common, this.model.name));
     }
     this.ledger.sent(beat.length);
     this.writer.write(beat, this.drained);

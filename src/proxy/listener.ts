@@ -139,7 +139,8 @@ export class Listener implements Ticking {
       } catch (error) {
         // One request's fault must not become everybody's.
         this.world.telemetry.log.error({ err: error }, 'a request failed in the gateway');
-        request.socket.destroy();
+        if (response.headersSent || !request.socket.writable) request.socket.destroy();
+        else connection.refuseRaw(gatewayError('internal_error', 'The gateway failed on this request.'));
       }
     };
     connection.take(serve, () => request.complete);
@@ -159,7 +160,8 @@ export class Listener implements Ticking {
   /** A request that never became one has an access line too. */
   private note(method: string, error: GatewayError): void {
     const { platform, telemetry, nextId } = this.world;
-    const ledger = new RequestLedger({ platform, telemetry, id: nextId(), method, route: 'unknown' });
+    const nothing = { route: 'unknown', path: '', rawHeaders: [] };
+    const ledger = new RequestLedger({ platform, telemetry, id: nextId(), method, ...nothing });
     ledger.status = statusOf(error, 'openai');
     ledger.end(rowOf(error).outcome, error.code, 0, 0, null);
   }

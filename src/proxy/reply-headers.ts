@@ -1,5 +1,6 @@
 /** The fields that answers carry besides those of the engine. Name, value, name, value … */
 import type { IncomingMessage } from 'node:http';
+import { STREAM_HEADERS } from './answers.ts';
 import { corsHeaders } from './cors.ts';
 import type { ErrorShape } from './endpoints.ts';
 import { isRetryLater, retryAfterHeaders } from './reply.ts';
@@ -20,6 +21,12 @@ export function commonHeaders(
   if (settings.corsOrigins.length > 0) headers.push(...corsHeaders(request, settings.corsOrigins));
   if (world.draining) headers.push('connection', 'close');
   return headers;
+}
+
+/** Of a stream whose head a heartbeat sends: more than the model is not known yet. */
+export function earlyStreamHeaders(common: readonly string[], model: string): string[] {
+  const type = ['content-type', 'text/event-stream; charset=utf-8', ...STREAM_HEADERS];
+  return [...type, ...common, 'x-vgw-model', modelField(model)];
 }
 
 /** A model's name as the value of a field: what is not visible ASCII is percent-encoded, because no field can carry it. */

@@ -37,11 +37,23 @@ export function openLogOutput(
   const file = pino.destination({ dest: output.descriptor, sync: false, maxLength: MAX_UNWRITTEN, retryEAGAIN });
   // EPIPE: whoever read our output is gone. Serving goes on; there is nobody left to tell.
   file.on('error', () => undefined);
+  const flushSync = file.flushSync.bind(file);
+  // Pino calls it too when the process ends.
+  file.flushSync = (): void => {
+    lastTries = Math.min(lastTries, LAST_TRIES);
+    try {
+      flushSync();
+      lastTries = Number.POSITIVE_INFINITY;
+    } catch {
+      // At exit a closed or blocked output must not change the exit code. What it did not take is tried with the next line.
+    }
+  };
   let lost = 0;
   file.on('drop', (lines) => {
     lost += lines.split('\n').length - 1;
   });
   file.on('drain', () => {
+    lastTries = Number.POSITIVE_INFINITY;
     if (lost === 0) return;
     const count = lost;
     lost = 0;
@@ -66,14 +78,7 @@ export function openLogOutput(
     },
     flush: () => {
       send();
-      lastTries = LAST_TRIES;
-      try {
-        file.flushSync();
-      } catch {
-        // Only called at exit, where a closed or blocked output must not change the exit code.
-      } finally {
-        lastTries = Number.POSITIVE_INFINITY;
-      }
+      file.flushSync();
     },
   };
 }

@@ -107,6 +107,12 @@ export class GatewayProcess implements AsyncDisposable {
     this.#child.kill(name);
   }
 
+  /** Its output stays in the pipe from now on. */
+  stopReading(): void {
+    this.#child.stdout?.pause();
+    this.#child.stderr?.pause();
+  }
+
   /** Dies from one moment to the next. */
   async kill(): Promise<void> {
     if (this.running) this.signal('SIGKILL');
