@@ -40,6 +40,8 @@ export interface GatewayOptions {
   readonly version: string;
   /** This process, for the lock of `state_dir`. */
   readonly pid: number;
+  /** Told when a decision failed: nothing can be trusted any more, and whoever runs the gateway closes it. */
+  readonly bug?: (error: unknown) => void;
   /** Folder of the built dashboard; without it a plain page stands at `/`. */
   readonly dashboard?: string;
   /** Where the data plane's sockets come from; the system's, unless said otherwise. */
@@ -191,6 +193,7 @@ async function createFleet(
     pools,
     savePins: (models) => pins.save(models, present.made.config.models.keys()),
     recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
+    ...(options.bug && { bug: options.bug }),
   });
   return { controller: parts.controller, runtimes, probe, footprints, pins };
 }
