@@ -1,7 +1,7 @@
 /** After a reload: everything that was made of the old configuration follows the new one. */
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -109,6 +109,38 @@ describe('after a reload', () => {
     await gateway.rewrite(yaml('new').replaceAll('sk-owner', 'sk-other'));
     expect(await reload(gateway)).toMatchObject({ result: 'applied' });
     expect(await watching.text()).toContain('config.reloaded');
+  });
+
+  it('asks another engine where the model is one of another kind, or elsewhere', async () => {
+    const answering = async (name: string): Promise<Server> => {
+      const server = createServer((request, response) => {
+        request.resume();
+        response.setHeader('content-type', 'application/json').end(JSON.stringify({ object: name, choices: [] }));
+      });
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return server;
+    };
+    const [here, there] = await Promise.all([answering('here'), answering('there')]);
+    const at = (server: Server): object => ({
+      repo: 'org/one',
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    });
+    await using gateway = await startTestGateway({ yaml: gatewayYaml({ one: at(here) }) });
+    await using clients = new Clients(gateway.url);
+    const answers = async (): Promise<unknown> =>
+      (JSON.parse((await clients.chat('one')).text) as { readonly object: unknown }).object;
+    const becomes = async (one: object): Promise<unknown> => {
+      await gateway.rewrite(gatewayYaml({ one }));
+      expect((await reload(gateway)).diff).toMatchObject({ drain_and_restart: ['one'] });
+      return answers();
+    };
+    expect(await answers()).toBe('here');
+    expect(await becomes(at(there))).toBe('there');
+    expect(await becomes({ repo: 'org/one', env: QUICK })).toBe('chat.completion');
+    expect(await becomes(at(here))).toBe('here');
+    here.close();
+    there.close();
   });
 
   it('runs the first model of a driver that nobody needed before', async () => {
