@@ -6,8 +6,8 @@ import { faultGateway, atRest } from '../support/fault-gateway.ts';
 import { simulatedYaml } from '../support/simulated-fleet.ts';
 
 const SLOTS = 2;
-const SERVICE_MS = 200;
-const WINDOW_MS = 4_000;
+const SERVICE_MS = 400;
+const WINDOW_MS = 5_000;
 const OVERLOAD = 10;
 /** Tries of one client, the first one included. */
 const TRIES = 3;
