@@ -15,6 +15,8 @@ export interface Owner {
   readonly fixed: boolean;
   /** Bytes of others, as the gateway knew them at its launch. */
   readonly foreseen: ReadonlyMap<string, Bytes>;
+  /** Nobody knows of it any more, and nobody can make others wait for it. */
+  forgotten: boolean;
   /** Who moved memory while it measured. */
   missizedBy: string | null;
 }
@@ -111,7 +113,7 @@ export class DeviceMemory {
   /** Its neighbours that measure see bytes come or go that are not their own. */
   #throwOff(mover: Owner, bytes: ReadonlyMap<string, Bytes>): void {
     for (const [owner, held] of this.#owners) {
-      if (owner === mover || owner.window !== 'measuring' || owner.fixed) continue;
+      if (owner === mover || mover.forgotten || owner.window !== 'measuring' || owner.fixed) continue;
       if ([...held.keys()].some((id) => bytes.has(id))) owner.missizedBy = mover.ref.id;
     }
   }

@@ -34,8 +34,6 @@ export interface Engine extends Owner {
   life: number;
   readonly bornIn: number;
   stopAsked: boolean;
-  /** Its record was lost. */
-  forgotten: boolean;
   watched: boolean;
   /** Requests in hand, told when it dies. */
   readonly work: Map<string, () => void>;

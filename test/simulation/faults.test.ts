@@ -53,6 +53,19 @@ describe('engines that die', () => {
 });
 
 describe('engines that hang', () => {
+  it('are ended when they refuse and are silent by turns, and never answer', () => {
+    const story = new Story({});
+    story.ask('m');
+    story.untilAnswered(1);
+    const { id = '', generation = 0 } = story.current('m') ?? {};
+    for (let look = 0; look < 2 * HEALTH_STRIKES - 1; look += 1) {
+      expect(story.phase('m')).toBe('ready');
+      const report = { health: look % 2 === 0 ? 'refused' : 'slow', countersMoved: false, bytesMoved: false } as const;
+      story.world.kernel.step({ kind: 'replica.checked', replica: { id, generation }, report });
+    }
+    expect(story.stops('m')).toEqual(['unhealthy']);
+  });
+
   it('are ended by the stall rule although their health says 200, and the next request is served within stall + load', () => {
     const story = new Story({ models: [simulatedModel('m', { stallTimeout: 30_000 })] });
     story.ask('m', 2, { workMs: 10_000 });

@@ -15,6 +15,7 @@ export class Obligations implements Observer {
   readonly #returned = new Set<string>();
   /** Per replica: looks in a row at which it refused or was silent. */
   readonly #strikes = new Map<string, number>();
+  #life = 0;
   /** Models in line for memory after the step before, longest waiting first, with the time since when. */
   readonly #line: { readonly name: string; readonly since: Milliseconds | null }[] = [];
 
@@ -24,6 +25,9 @@ export class Obligations implements Observer {
 
   after(event: FleetEvent, effects: readonly FleetEffect[], quiet: boolean): void {
     const kernel: Kernel = this.#kernel;
+    // A new gateway looks anew.
+    if (this.#life !== kernel.life) this.#strikes.clear();
+    this.#life = kernel.life;
     if (event.kind === 'time.passed') this.#nothingIsOverdue();
     if (event.kind === 'replica.checked') this.#isAlive(event);
     for (const effect of effects) {
@@ -96,7 +100,7 @@ export class Obligations implements Observer {
     if (!bad || phase !== 'ready') return void this.#strikes.delete(id);
     const count = (this.#strikes.get(id) ?? 0) + 1;
     this.#strikes.set(id, count);
-    // Refusing and being silent are counted apart, and one that turns from the one to the other is counted anew.
+    // Refusing and being silent are counted apart.
     const most = 2 * STRIKES - 2;
     this.#kernel.check('health', count <= most, () => `${id} has not answered ${count} times and is still ready`);
   }

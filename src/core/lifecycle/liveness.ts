@@ -1,7 +1,7 @@
 /**
  * Is a ready replica alive? `/health` alone proves nothing: a hung engine answers 200, and a busy one is slow. So: three
- * refusals in a row, or three slow answers without any movement, or work in hand and no movement for `timeouts.stall`.
- * Movement is a byte relayed, a token counted, or KV memory in use changed.
+ * refusals, or three slow answers without any movement, and no good look between them; or work in hand and no movement for
+ * `timeouts.stall`. Movement is a byte relayed, a token counted, or KV memory in use changed.
  */
 import type { HealthReport } from '../events.ts';
 import type { Run } from '../run.ts';
@@ -15,10 +15,15 @@ export function checked(run: Run, replica: Replica, report: HealthReport): void 
   if (replica.phase !== 'ready' || replica.driver === 'external') return;
   const moved = report.bytesMoved || report.countersMoved === true;
   const { health } = replica;
-  if (report.health === 'refused' || report.health === 'unavailable') health.refusedInRow += 1;
-  else health.refusedInRow = 0;
-  if (report.health === 'slow' && !moved) health.slowInRow += 1;
-  else health.slowInRow = 0;
+  // One that turns from refusing to being silent and back is no better: only a good look counts anew.
+  if (report.health === 'refused' || report.health === 'unavailable') {
+    health.refusedInRow += 1;
+  } else if (report.health === 'slow' && !moved) {
+    health.slowInRow += 1;
+  } else {
+    health.refusedInRow = 0;
+    health.slowInRow = 0;
+  }
   if (moved || replica.leases.size === 0) health.quietSince = null;
   else health.quietSince ??= run.now;
 
