@@ -185,7 +185,7 @@ describe('serve', () => {
     expect(bench.gateway.calls).toEqual(['start', 'close']);
   });
 
-  it('ends with 3 when another gateway holds state_dir', async () => {
+  it('ends with 3 when another gateway holds state_dir [I-90]', async () => {
     const bench = await benchOf();
     bench.gateway.opening = () => Promise.reject(new StateDirHeld('./data', 4_711));
     expect(await bench.run('serve')).toBe(3);

@@ -71,7 +71,7 @@ describe('a configuration file', () => {
     expect(CASES.length).toBeGreaterThanOrEqual(60);
   });
 
-  it('tells everything that is wrong at once, from top to bottom', async () => {
+  it('tells everything that is wrong at once, from top to bottom [I-93]', async () => {
     const result = await load(`limits:
   max_queue_size: 0
   max_turn: soon

@@ -70,7 +70,7 @@ describe('[item 9] [B185] flags that the gateway owns', () => {
     expect(refused(flag, '1')).toEqual([0]);
   });
 
-  it('refuses every beginning of an owned flag, however short', () => {
+  it('refuses every beginning of an owned flag, however short [I-47]', () => {
     const flag = '--gpu-memory-utilization';
     for (let length = 3; length <= flag.length; length += 1) expect(refused(flag.slice(0, length), '1')).toEqual([0]);
   });

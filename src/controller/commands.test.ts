@@ -30,7 +30,7 @@ describe('the log of a model', () => {
 });
 
 describe('a command with wait', () => {
-  it('of somebody who has left already ends at once, and the start goes on', async () => {
+  it('of somebody who has left already ends at once, and the start goes on [I-32]', async () => {
     const fleet = createScriptedFleet(fleetSettings([modelSettings('a')]));
     const commands = new Commands(fleet.controller, fleet.runtimes, () => []);
     const loaded = commands.load('a', { wait: true, signal: AbortSignal.abort() });

@@ -48,7 +48,7 @@ describe('files', () => {
     expect(await files.readText(join(folder, 'secret'))).toBe('y');
   });
 
-  it('leaves the old content and no temporary file when a write fails', async () => {
+  it('leaves the old content and no temporary file when a write fails [I-89]', async () => {
     await files.makeFolder(join(folder, 'taken'));
     await expect(files.writeAtomic(join(folder, 'taken'), 'x')).rejects.toMatchObject({ code: 'EISDIR' });
     expect(await files.list(folder)).toEqual(['taken']);

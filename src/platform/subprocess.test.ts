@@ -156,7 +156,7 @@ describe('ports', () => {
 });
 
 describe('clock', () => {
-  it('clamps delays beyond what timers take instead of firing at once', async () => {
+  it('clamps delays beyond what timers take instead of firing at once [I-77]', async () => {
     let fired = false;
     using _timer = systemClock.after(Number.POSITIVE_INFINITY, () => {
       fired = true;

@@ -215,7 +215,7 @@ describe('an engine that says that it goes down', () => {
 
 describe('an engine’s status', () => {
   it.each([400, 404, 422, 429, 500, 501, 503])(
-    '%d is passed on and never retried [scenario D] [items 43, 44]',
+    '%d is passed on and never retried [scenario D] [items 43, 44] [I-63] [I-75]',
     async (status) => {
       const body = `{"error":{"message":"m","type":"X","param":null,"code":${status}}}`;
       await using bench = await createProxyBench({

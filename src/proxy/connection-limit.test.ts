@@ -13,7 +13,7 @@ describe('the number of clients', () => {
     [256, 80],
     [64, 16],
     ['unlimited', 16_384],
-  ] as const)('leaves others their share of %s descriptors', async (descriptors, clients) => {
+  ] as const)('leaves others their share of %s descriptors [I-95]', async (descriptors, clients) => {
     expect(await limitOf(open(descriptors))).toBe(clients);
   });
 

@@ -70,7 +70,7 @@ describe('/v1/models', () => {
     expect(bench.telemetry.last).toMatchObject({ keyId: 'team-a', model: 'unknown' });
   });
 
-  it('answers HEAD without a body and OPTIONS without a key', async () => {
+  it('answers HEAD without a body and OPTIONS without a key [I-69]', async () => {
     await using bench = await createProxyBench({
       access: { check: () => ({ error: gatewayError('invalid_api_key', 'no') }) },
     });

@@ -52,7 +52,7 @@ describe('a client that leaves', () => {
     expect(bench.proxy.stats().connections).toEqual([]);
   });
 
-  it('by closing only its sending side counts as gone [F35]', async () => {
+  it('by closing only its sending side counts as gone [F35] [I-83]', async () => {
     await using bench = await createProxyBench();
     const answer = rawRequest(
       bench.port,

@@ -182,7 +182,7 @@ describe('the relay', () => {
     expect(body.includes('name="model"\r\n\r\ntiny\r\n')).toBe(true);
   });
 
-  it('writes the first event when it comes, not later [item 46]', async () => {
+  it('writes the first event when it comes, not later [item 46] [I-60]', async () => {
     await using bench = await createProxyBench({
       script: (_request, socket) => socket.write(Buffer.concat([Buffer.from(STREAM_HEAD), chunk('data: {"n":1}\n\n')])),
     });

@@ -139,7 +139,7 @@ describe('secrets in log lines', () => {
     ['inside a map', { map: new Map([['token', CANARY]]) }, ''],
   ];
 
-  it.each(SECRETS)('are hidden %s', (_, fields, message) => {
+  it.each(SECRETS)('are hidden %s [I-98]', (_, fields, message) => {
     const { log, lines } = capture();
     log.info(fields, message);
     log.child(fields).info({}, message);

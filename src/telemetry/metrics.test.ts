@@ -154,7 +154,7 @@ describe('metrics', () => {
     expect(sampleValue(text, 'vllm_gateway_request_duration_seconds_count', { model: 'llama' })).toBe(5);
   });
 
-  it('never carry text of clients: unknown models, routes and codes fold', async () => {
+  it('never carry text of clients: unknown models, routes and codes fold [I-97]', async () => {
     const telemetry = telemetryOf();
     for (let index = 0; index < 5_000; index += 1) {
       const text = `evil"\n${index}`;

@@ -100,14 +100,14 @@ const BROKEN: readonly Row[] = [
   ['[B142] a status of two digits', plain('{}').replace('200', '20')],
   ['[B142] a status beyond 599', plain('{}').replace('200', '999')],
   [
-    '[B143] interim answers without end',
+    '[B143] interim answers without end [F17]',
     `${'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n'.repeat(2_000)}${plain('{}')}`,
   ],
   [
-    '[B144] another protocol, which nobody asked for',
+    '[B144] another protocol, which nobody asked for [F17]',
     'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
   ],
-  ['[B145] a head of 20 KB', plain('{}', `x: ${'a'.repeat(20_000)}`)],
+  ['[B145] a head of 20 KB [F14]', plain('{}', `x: ${'a'.repeat(20_000)}`)],
   [
     '[B149] a redirect to an address of the cloud',
     'HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n',
@@ -180,7 +180,7 @@ describe.each(MODELS)('an answer of %s with something behind or beside it', (mod
     expect([answer?.status, answer?.body.toString(), rest.length]).toEqual([200, '{"mine":1}', 0]);
   });
 
-  it('[B140] a body where there can be none: it is no answer to anybody', async () => {
+  it('[B140] a body where there can be none: it is no answer to anybody [I-69]', async () => {
     const { answer, rest } = await ask(model, ['', 'HTTP/1.1 204 No Content\r\n\r\n{"evil":1}']);
     expect([answer?.status, answer?.body.length, rest.length]).toEqual([204, 0, 0]);
   });

@@ -41,7 +41,7 @@ describe.runIf(here)('a daemon that is killed, whose containers live on', () => 
     await world.harness.close();
   });
 
-  it('costs no engine: what ended meanwhile is told when it is back, the rest goes on [item 153] [F63] [F66] [F67]', async () => {
+  it('costs no engine: what ended meanwhile is told when it is back, the rest goes on [item 153] [F63] [F66] [F67] [I-92]', async () => {
     const { harness, exits } = world;
     const { driver } = harness;
     const endpoint = await driver.launch(await harness.spec('serve'), ONE);

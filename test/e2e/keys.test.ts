@@ -144,7 +144,7 @@ describe('with keys [item 141]', () => {
     expect(new Set(await addresses('sk-meter'))).toEqual(new Set([null]));
   });
 
-  it('never lets a client’s credentials reach an engine, nor the key of an engine a client [item 55]', async () => {
+  it('never lets a client’s credentials reach an engine, nor the key of an engine a client [item 55] [I-65]', async () => {
     const head = [
       `host: localhost:${gateway.port}`,
       'authorization: Bearer sk-all',

@@ -41,7 +41,7 @@ async function startsOf(gateway: TestGateway): Promise<unknown> {
 }
 
 describe('running requests', () => {
-  it('are bounded per model, streams until their last byte [S6] [items 28, 39]', async () => {
+  it('are bounded per model, streams until their last byte [S6] [items 28, 39] [I-17]', async () => {
     await using gateway = await startFleet([
       { name: 'small', keys: ['max_concurrent: 3'] },
       { name: 'large', keys: ['max_concurrent: 7'] },

@@ -20,7 +20,7 @@ import { simulatedYaml, startFleet, statusOf, until, untilWaiting } from '../sup
 const MIRROR = fileURLToPath(new URL('../support/mirror-engine.mjs', import.meta.url));
 
 describe('after a reload', () => {
-  it('gives requests that were admitted before it what they were admitted under, and later ones the new', async () => {
+  it('gives requests that were admitted before it what they were admitted under, and later ones the new [I-94]', async () => {
     await using gateway = await startTestGateway({ yaml: held(1) });
     await using clients = new Clients(gateway.url);
     const early = clients.chat('alias-1');

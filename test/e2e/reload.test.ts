@@ -46,7 +46,7 @@ describe('POST /gateway/reload', () => {
     expect(await metric(gateway, 'config_reloads_total', { result: 'unchanged' })).toBe(1);
   });
 
-  it('leaves the old configuration in force and names every problem of a new one that cannot be used [B190]', async () => {
+  it('leaves the old configuration in force and names every problem of a new one that cannot be used [B190] [I-94]', async () => {
     await using gateway = await startFleet([model('stays')]);
     const { loaded_at: since, problems: before } = (await statusOf(gateway)).config;
     for (const [yaml, ...paths] of [

@@ -204,7 +204,7 @@ describe('the seed scenarios', () => {
     await untilAtRest(gateway);
   });
 
-  it('three models with fifty requests each run all at once, within the pool and not beyond [scenario G] [S15] [S2] [S16]', async () => {
+  it('three models with fifty requests each run all at once, within the pool and not beyond [scenario G] [S15] [S2] [S16] [I-21]', async () => {
     const models = ['one', 'two', 'three'];
     await using gateway = await startFleet(models.map((name) => ({ name })));
     await using clients = new Clients(gateway.url);

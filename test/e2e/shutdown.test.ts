@@ -60,7 +60,7 @@ describe('SIGTERM', () => {
     await nothingLeft(gateway);
   });
 
-  it('[F98] lets streams and waiting requests finish while new ones are turned away [items 74, 75]', async () => {
+  it('[F98] lets streams and waiting requests finish while new ones are turned away [items 74, 75] [I-85]', async () => {
     await using gateway = await start();
     await using clients = new Clients(gateway.url);
     const streams = [await openStream(clients, 'busy', A_WHILE), await openStream(clients, 'busy', A_WHILE)];

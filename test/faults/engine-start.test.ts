@@ -166,7 +166,7 @@ it('[F39] memory that such an engine does not give back closes its device, and i
   });
 });
 
-it('[F40] an engine that dies as soon as it is ready rests longer each time, and nobody else notices', async () => {
+it('[F40] an engine that dies as soon as it is ready rests longer each time, and nobody else notices [I-13]', async () => {
   const begun = (): readonly number[] =>
     fault.gateway
       .decisions('replica.starting')
@@ -225,7 +225,7 @@ it('[F51] a download that stalls is given up without memory promised to it; one 
   expect(metrics).toMatch(/cold_start_seconds_count\{model="fetched",phase="weights"\} 1/);
 });
 
-it('after all of it nobody waits, and what is sound serves', async () => {
+it('after all of it nobody waits, and what is sound serves [I-27]', async () => {
   await othersServe();
   await atRest(fault.gateway);
 });

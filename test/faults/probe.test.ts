@@ -87,7 +87,7 @@ it('[F75] a device that says [N/A] instead of numbers stays known and takes no s
   await seen(gateway, gpus.uuids[0], ({ state }) => state === 'free');
 });
 
-it('[F76] a probe that lost NVML stops every start and no engine, says so, and goes on when it answers again', async () => {
+it('[F76] a probe that lost NVML stops every start and no engine, says so, and goes on when it answers again [I-92]', async () => {
   using gpus = watchedGpus('nvml', [20]);
   await using gateway = await start(gpus, [{ name: 'kept' }, { name: 'cold' }]);
   await using clients = new Clients(gateway.url);

@@ -129,7 +129,7 @@ function nodeWith(folder: string, { file, find, replace }: Bug): readonly string
   return ['--import', preload];
 }
 
-describe('[F101] a bug', () => {
+describe('[F101] a bug [I-70]', () => {
   const yaml = simulatedYaml([{ name: 'one' }, { name: 'victim', keys: ['inactivity_timeout: 1s'] }]);
   const A_WHILE = { tokens: 100, token_ms: 20 };
 

@@ -130,7 +130,7 @@ describe('starts', () => {
     expect(story.world.engines.living()).toEqual([]);
   });
 
-  it('[item 70] lets progress extend the stall limit and never the hard one', () => {
+  it('[item 70] lets progress extend the stall limit and never the hard one [I-29]', () => {
     const story = new Story({ models: [simulatedModel('m', { startStallTimeout: 60_000, startTimeout: 600_000 })] });
     story.act(fault('m', 'crawls'));
     story.ask('m');
@@ -212,7 +212,7 @@ describe('starts', () => {
     expect(other.stops('a')).toEqual(['abandoned']);
   });
 
-  it('[item 31] withdraws a reservation when its last waiter leaves', () => {
+  it('[item 31] withdraws a reservation when its last waiter leaves [I-32]', () => {
     const story = new Story({ models: ['a', 'b'].map((name) => simulatedModel(name)) });
     story.ask('a', 1, { workMs: 150_000 });
     story.untilReady('a');

@@ -15,7 +15,7 @@ function hint(waiting: number, slots: number, workMs: number): number {
 }
 
 describe('Retry-After', () => {
-  it('is how long the line takes at the pace at which leases end, give or take a quarter', () => {
+  it('is how long the line takes at the pace at which leases end, give or take a quarter [I-14]', () => {
     for (const [waiting, slots, workMs] of [
       [10, 1, 2_000],
       [40, 4, 1_000],
@@ -38,7 +38,7 @@ describe('Retry-After', () => {
     expect(hint(200, 50, 10_000)).toBeGreaterThan(20_000);
   });
 
-  it('differs from client to client, so that they do not come back together', () => {
+  it('differs from client to client, so that they do not come back together [I-14]', () => {
     const story = new Story({ models: [simulatedModel('m', { maxQueueSize: 10, maxConcurrent: 1 })] });
     story.ask('m', 100);
     expect(new Set(story.errors().map((error) => error.retryAfterMs)).size).toBeGreaterThan(40);

@@ -194,7 +194,7 @@ function isMinimal(state: FleetState, victims: readonly string[], chosen: readon
 }
 
 describe('planIdle', () => {
-  it('finds a place whenever a search of all groups and all victims finds one, and the best by the order of its policy [items 102, 103, 104, 106, 108]', () => {
+  it('finds a place whenever a search of all groups and all victims finds one, and the best by the order of its policy [items 102, 103, 104, 106, 108] [I-51]', () => {
     fc.assert(
       fc.property(world, (it) => {
         const state = build(it);

@@ -171,7 +171,7 @@ describe('exits', () => {
     expect(exits).toMatchObject([{ replica: { id: 'one-1' }, code: 1, detail: 'exit code 1' }]);
   });
 
-  it('that no event told are seen at the next look at everything [item 153] [F68]', async () => {
+  it('that no event told are seen at the next look at everything [item 153] [F68] [I-36]', async () => {
     const { driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);
     end({ exitCode: 139 });
