@@ -5,6 +5,7 @@ import type { ScriptedProcess } from '../../support/scripted-subprocess.ts';
 import { Random } from '../random.ts';
 import type { Temper } from './answers.ts';
 import { EngineLine, type Reception } from './engine-line.ts';
+import { check } from './checks.ts';
 import type { Machine } from './machine.ts';
 import type { FarEnd } from './wire.ts';
 
@@ -12,6 +13,8 @@ export interface EngineRules {
   readonly startMs: Milliseconds;
   /** Of a start: it ends before it is ready. */
   readonly startFails: number;
+  /** Of a start: another server has taken its port meanwhile, and stays for a while. */
+  readonly strangers: number;
   readonly termMs: Milliseconds;
   readonly ignoresTerm: number;
   /** Of a connection: refused although the engine is up, or never answered. */
@@ -25,10 +28,13 @@ export interface EngineWorld {
   readonly machine: Machine;
   /** As they are now: none of the faults when the world has healed. */
   readonly rules: () => EngineRules;
+  readonly spawned: (engine: EngineProcess) => void;
   readonly received: (reception: Reception) => void;
   readonly told: (line: string) => void;
   readonly mark: (name: string) => void;
 }
+
+const STRANGER_STAYS: Milliseconds = 60_000;
 
 export class EngineProcess {
   readonly process: ScriptedProcess;
@@ -36,6 +42,8 @@ export class EngineProcess {
   readonly served: string;
   readonly key: string;
   readonly lines = new Set<EngineLine>();
+  /** Until then its port is another server's. */
+  strangerUntil: Milliseconds = 0;
   listening = false;
   /** Answers nothing, though connections are taken: the whole of it hangs. */
   generated = 0;
@@ -53,6 +61,7 @@ export class EngineProcess {
     const rules = world.rules();
     const fails = this.random.chance(rules.startFails);
     const readyAt = this.random.around(rules.startMs);
+    if (this.random.chance(rules.strangers)) this.strangerUntil = world.machine.time.now + STRANGER_STAYS;
     process.onSignal = (name) => {
       if (name === 'SIGTERM') this.terminate();
     };
@@ -61,6 +70,10 @@ export class EngineProcess {
       if (fails) {
         world.mark('engine.start_failed');
         this.log('torch.OutOfMemoryError: CUDA out of memory.');
+        this.exit(1);
+      } else if (this.hasStranger) {
+        world.mark('engine.port_taken');
+        this.log('OSError: [Errno 98] address already in use');
         this.exit(1);
       } else {
         this.listening = true;
@@ -71,6 +84,10 @@ export class EngineProcess {
 
   get alive(): boolean {
     return this.process.alive;
+  }
+
+  get hasStranger(): boolean {
+    return this.world.machine.time.now < this.strangerUntil && this.world.rules().strangers > 0;
   }
 
   after(delay: Milliseconds, act: () => void): void {
@@ -129,6 +146,7 @@ export class Engines {
     const { subprocess } = world.machine;
     subprocess.onSpawn = (process) => {
       const engine = new EngineProcess(world, process);
+      world.spawned(engine);
       this.all.push(engine);
       // A kill is not the engine's own doing; what it held is closed all the same.
       void process.exited.then(() => engine.gone());
@@ -145,13 +163,19 @@ export class Engines {
 
   async get(url: string, options: { readonly headers?: Readonly<Record<string, string>> }): Promise<HttpAnswer> {
     const { port, pathname } = new URL(url);
+    if (this.#isStrangers(Number(port))) return { status: 200, body: '{"data":[{"id":"somebody else"}]}' };
     const engine = this.at(Number(port));
     if (engine === undefined) throw Object.assign(new Error('connection refused'), { code: 'ECONNREFUSED' });
     return engine.answer(pathname, options.headers?.['authorization']);
   }
 
+  #isStrangers(port: number): boolean {
+    return this.all.some((engine) => engine.port === port && engine.hasStranger) && this.at(port) === undefined;
+  }
+
   /** How a connection to this port goes. */
   fate(port: number, random: Random): EngineProcess | 'refused' | 'swallowed' {
+    check('stranger', !this.#isStrangers(port), () => `a request goes to a stranger on ${port}`);
     const { refuses, swallows } = this.#world.rules();
     if (random.chance(swallows)) return 'swallowed';
     return random.chance(refuses) ? 'refused' : (this.at(port) ?? 'refused');

@@ -26,8 +26,8 @@ const MODELS = ['ada', 'bob', 'cyd'] as const;
 
 /** Nothing goes wrong any more. */
 export function healed(rules: EngineRules): EngineRules {
-  const temper = { ...rules.temper, faultRate: 0 };
-  return { ...rules, startFails: 0, ignoresTerm: 0, refuses: 0, swallows: 0, temper };
+  const temper = { ...rules.temper, faultRate: 0, gapMs: Math.min(rules.temper.gapMs, 300) };
+  return { ...rules, startFails: 0, strangers: 0, ignoresTerm: 0, refuses: 0, swallows: 0, temper };
 }
 
 export function planOf(seed: number): ShellPlan {
@@ -49,6 +49,7 @@ export function planOf(seed: number): ShellPlan {
     engines: {
       startMs: random.pick([50, 2_000, 30_000]),
       startFails: sometimes(0.3),
+      strangers: sometimes(0.2),
       termMs: random.pick([0, 100, 3_000]),
       ignoresTerm: sometimes(0.3),
       refuses: sometimes(0.2),
@@ -56,7 +57,7 @@ export function planOf(seed: number): ShellPlan {
       temper: {
         faultRate: calm ? 0 : random.pick([0, 0.1, 0.4]),
         thinkMs: random.pick([0, 20, 1_000]),
-        gapMs: random.pick([0, 5, 300]),
+        gapMs: random.pick([0, 5, 5, 300, 2_000]),
         tokens: random.pick([3, 12]),
       },
     },

@@ -10,7 +10,7 @@ import { configOf } from '../../support/config-of.ts';
 import { Random } from '../random.ts';
 import { check, checkExchange, checkReception, codeOf, ShellFailure, type Story } from './checks.ts';
 import { Client, type Exchange, type Order } from './client.ts';
-import { Engines, type EngineRules } from './engine.ts';
+import { Engines, type EngineProcess, type EngineRules } from './engine.ts';
 import type { Reception } from './engine-line.ts';
 import { Life, Machine } from './machine.ts';
 import { Loopback } from './network.ts';
@@ -62,6 +62,7 @@ export class ShellWorld {
       seed: plan.seed,
       machine: this.machine,
       rules: () => this.rules,
+      spawned: (engine) => this.#guarded(() => this.#spawned(engine)),
       received: (reception) => this.#guarded(() => this.#received(reception)),
       told: (line) => this.tell(line),
       mark: (name) => this.mark(name),
@@ -291,6 +292,13 @@ export class ShellWorld {
     if (left) story.leftAt = this.time.now;
     checkExchange(story);
     if (this.#config?.retry.engineDown === true && !story.disturbed) checkReturned(story, code);
+  }
+
+  /** Whatever else runs of its model is known to the gateway that starts another. */
+  #spawned({ served, port }: EngineProcess): void {
+    const known = new Set(replicasOf(this.tenancy).map((replica) => replica.port));
+    const stray = this.engines.living.find((other) => other.served === served && !known.has(other.port));
+    check('second_engine', stray === undefined, () => `${served} on ${port} is begun beside the one on ${stray?.port}`);
   }
 
   #received(reception: Reception): void {
