@@ -157,6 +157,13 @@ const STARTS: readonly Canary[] = [
     replace: 'health.refusedInRow = 1;',
   }),
   core({
+    name: 'hang-passes-for-work',
+    breaks: 'An engine that hangs with requests in hand counts as busy for ever.',
+    file: 'src/core/lifecycle/liveness.ts',
+    find: 'else health.quietSince ??= run.now;',
+    replace: 'else health.quietSince = run.now;',
+  }),
+  core({
     name: 'idle-since-the-request-began',
     breaks: 'The idle clock runs from the beginning of a request: an engine leaves right after a long answer.',
     file: 'src/core/lifecycle/idle.ts',

@@ -179,15 +179,8 @@ const ENGINES: readonly Canary[] = [
     name: 'ready-without-a-look-at-the-name',
     breaks: 'Whatever answers on the port of a start is taken for its engine.',
     file: 'src/controller/readiness.ts',
-    find: `    if (!question.listsModels) return { kind: 'ready' };`,
-    replace: `    if (question.listsModels || question.healthPath !== null) return { kind: 'ready' };`,
-  }),
-  shell({
-    name: 'found-engine-not-asked-for-its-key',
-    breaks: 'What an earlier run left is adopted although it does not accept our key.',
-    file: 'src/controller/reconcile.ts',
-    find: `  return answer.kind === 'stranger' ? { ...seen, usable: answer.detail } : seen;`,
-    replace: `  return answer.kind === 'loading' ? seen : { ...seen };`,
+    find: `return lists(models.body, question.servedName)\n      ? { kind: 'ready' }`,
+    replace: `return lists(models.body, question.servedName) || models.status === 200\n      ? { kind: 'ready' }`,
   }),
   shell({
     name: 'start-begins-while-others-are-looked-for',
@@ -204,25 +197,11 @@ const ENGINES: readonly Canary[] = [
     replace: 'driver.watch(() => undefined));',
   }),
   shell({
-    name: 'hang-passes-for-work',
-    breaks: 'An engine that hangs with requests in hand counts as busy for ever.',
-    file: 'src/controller/health-monitor.ts',
-    find: '    watched.activity.moved = false;\n',
-    replace: '',
-  }),
-  shell({
     name: 'start-watched-after-its-end',
     breaks: 'The question whether an engine is ready is asked on after its start was given up.',
     file: 'src/controller/perform.ts',
     find: '    this.#starts.get(replicaId)?.abort();\n',
     replace: '',
-  }),
-  shell({
-    name: 'sockets-of-a-stopped-engine-stay',
-    breaks: 'Connections to an engine that was stopped stay in the pool.',
-    file: 'src/controller/stopping.ts',
-    find: '      });\n      pools.destroy(replica.id);\n',
-    replace: '      });\n',
   }),
 ];
 
