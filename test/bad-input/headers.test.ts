@@ -244,7 +244,7 @@ describe('what a head must not say is refused', () => {
   it.each(REFUSED)('$title', (row) => replay(bench, row));
 });
 
-describe('a head is made anew for the engine', () => {
+describe('a head is made anew for the engine [I-64]', () => {
   it.each(FORWARDED)('$title', (row) => replay(bench, row));
 });
 
