@@ -105,6 +105,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
   const { controller, runtimes } = fleet;
   telemetry.setModels(config.models.keys());
   telemetry.setSecrets(logSecrets(config, platform.env));
+  await startTraces(options, stateDir.gatewayId);
   const ends = { ending: new AbortController(), closing: new AbortController() };
   const source =
     options.source &&
@@ -146,6 +147,13 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
   });
   const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, proxy, ends, source });
   return gateway;
+}
+
+/** Before the first request: the packages are loaded only when there is somewhere to send traces to. */
+function startTraces({ config, telemetry, platform, version }: GatewayOptions, gatewayId: string): Promise<void> {
+  const { url, ...traces } = config.telemetry.traces;
+  const { random } = platform;
+  return telemetry.startTracing(url === null ? null : { url, ...traces }, { version, gatewayId, random });
 }
 
 interface Fleet {
@@ -337,6 +345,7 @@ class WiredGateway implements Gateway {
     for (const driver of runtimes.drivers) await driver.close();
     await probe.close();
     await footprints.written;
+    await telemetry.tracing?.close(FLUSH_LIMIT);
     await platform.http.close();
     await stateDir.release();
     telemetry.flush();

@@ -138,6 +138,7 @@ const REGISTERED: Readonly<Record<string, readonly string[]>> = {
 const DYNAMIC: Readonly<Record<string, string>> = {
   'src/drivers/docker/client.ts': 'the Docker client, only where engines run in containers',
   'src/probes/docker/docker-connection.ts': 'the Docker client, only where the probe needs it',
+  'src/telemetry/traces/load-tracing.ts': 'OpenTelemetry, only where traces are configured',
 };
 
 const sources = filesUnder('src').filter((path) => !isTest(path));

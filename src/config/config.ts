@@ -105,6 +105,18 @@ export interface Config {
     readonly weightOverhead: number;
     readonly colocateMaxShare: number;
   };
+  readonly telemetry: {
+    readonly traces: {
+      /** Where OTLP is posted to, path and all; null = no traces. */
+      readonly url: string | null;
+      readonly headers: Readonly<Record<string, string>>;
+      readonly sampleRatio: number;
+      /** What a caller's trace context says of recording goes before the ratio. */
+      readonly followsCaller: boolean;
+      readonly serviceName: string;
+      readonly genaiAttributes: boolean;
+    };
+  };
   readonly drivers: {
     readonly default: DriverKind;
     readonly docker: DockerSettings;

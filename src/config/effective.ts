@@ -161,6 +161,7 @@ const snake = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_
 /** `hide`: of keys it is given the digest, which is all that is known of them. */
 export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = () => REDACTED): Json {
   const { auth, memory, devices, drivers } = config;
+  const { traces } = config.telemetry;
   const open = auth.keys.length === 0;
   const key = ({ id, digest, roles, models }: ApiKey): Json => ({ id, key: hide(digest), roles, models });
   return {
@@ -201,6 +202,15 @@ export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = (
       },
     },
     pools: Object.fromEntries(config.pools),
+    telemetry: {
+      traces: {
+        endpoint: traces.url,
+        headers: redactMapping(traces.headers, true, hide),
+        sample_ratio: traces.sampleRatio,
+        service_name: traces.serviceName,
+        genai_attributes: traces.genaiAttributes,
+      },
+    },
     models: Object.fromEntries([...config.models].map(([name, model]) => [name, effectiveModel(model, hide)])),
   };
 }

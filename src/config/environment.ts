@@ -15,6 +15,7 @@ import {
   serverKeys,
   timeoutKeys,
 } from './schema/sections.ts';
+import { telemetryKeys } from './schema/telemetry-keys.ts';
 import { suggest } from './suggest.ts';
 
 export interface BoundKey {
@@ -41,6 +42,7 @@ export const boundKeys: readonly BoundKey[] = [
   ...bound(retryKeys, ['retry'], false),
   ...bound(deviceKeys, ['devices'], false),
   ...bound(memoryKeys, ['memory'], false),
+  ...bound(telemetryKeys, ['telemetry'], false),
   ...bound(dockerKeys, ['drivers', 'docker'], false),
   ...bound(processKeys, ['drivers', 'process'], false),
   ...bound(sharedModelKeys, [], true),

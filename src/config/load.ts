@@ -37,6 +37,7 @@ import {
 } from './schema/sections.ts';
 import { pathText } from './schema/spelling.ts';
 import { secretReader } from './secrets.ts';
+import { resolveTelemetry } from './telemetry-settings.ts';
 import { validateFile } from './validate.ts';
 
 export interface LoadFlags {
@@ -141,6 +142,7 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
   const settings = globalSettings(written, environment, input, problems);
   const secrets = secretReader(input.files, input.cwd);
   const auth = await resolveAuth(written.auth, env, secrets, parsed, problems);
+  const telemetry = await resolveTelemetry({ written: written.telemetry, environment, env, secrets, problems });
   if (!parts.readable) return null;
 
   const pools = new Map(namesOf(parsed, ['pools'], written.pools).map((name) => [name, written.pools?.[name] ?? []]));
@@ -186,6 +188,7 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
       maxBufferedBytes: limits.max_buffered_bytes,
     },
     auth,
+    telemetry,
     pools,
     models,
     aliases: new Map(

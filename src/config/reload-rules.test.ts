@@ -85,6 +85,13 @@ const SECTIONS: Cases = {
   'memory.colocate_margin': ['2GiB'],
   'memory.weight_overhead': [1.5],
   'memory.colocate_max_share': [0.5],
+  ...below('telemetry.traces', {
+    endpoint: ['http://10.0.0.9:4318'],
+    headers: [{ 'x-tenant': 'two' }],
+    sample_ratio: [0.5],
+    service_name: ['other'],
+    genai_attributes: [true],
+  }),
   'drivers.default': ['docker'],
   ...below('drivers.docker', {
     socket: ['/run/other.sock'],

@@ -17,6 +17,7 @@ import type {
   serverKeys,
   timeoutKeys,
 } from './schema/sections.ts';
+import type { traceKeys } from './schema/telemetry-keys.ts';
 
 /**
  * `live`: holds at once, for whatever is decided from then on. `drain`: makes another engine of a model; the old one ends
@@ -150,6 +151,15 @@ export const SECTION_RULES = {
     process: { command: 'drain', port_range: 'restart' } satisfies Rules<typeof processKeys>,
   },
   pools: 'live',
+  telemetry: {
+    traces: {
+      endpoint: 'restart',
+      headers: 'restart',
+      sample_ratio: 'restart',
+      service_name: 'restart',
+      genai_attributes: 'restart',
+    } satisfies Rules<typeof traceKeys>,
+  },
 } as const;
 
 /** The probes that know nothing but `devices.list`. */
@@ -185,6 +195,7 @@ export function untilRestart(running: Settings, wanted: Settings): Settings {
       stateDir: server.stateDir,
     },
     log: { ...wanted.log, format: log.format },
+    telemetry: running.telemetry,
     devices: {
       ...wanted.devices,
       probe: devices.probe,

@@ -236,9 +236,13 @@ export class Performer {
     const lasted = replica?.launchedAt == null ? 0 : this.#options.platform.clock.monotonic() - replica.launchedAt;
     switch (decision.kind) {
       case 'replica.ready':
+        telemetry.tracing?.starts.ended(decision.replica ?? '', 'ready', '');
         return telemetry.startEnded(model, 'ready', '', lasted);
-      case 'replica.start_failed':
-        return telemetry.startEnded(model, 'failed', String(decision.detail?.['cause'] ?? 'crashed'), lasted);
+      case 'replica.start_failed': {
+        const cause = String(decision.detail?.['cause'] ?? 'crashed');
+        telemetry.tracing?.starts.ended(decision.replica ?? '', 'failed', cause);
+        return telemetry.startEnded(model, 'failed', cause, lasted);
+      }
       case 'replica.evicted':
         return telemetry.evicted(model, 'evicted');
       case 'replica.fenced':

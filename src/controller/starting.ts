@@ -28,6 +28,7 @@ export async function start(
 ): Promise<void> {
   const { runtime, post } = context;
   const { replica } = request;
+  context.telemetry.tracing?.starts.begun(replica.id, request.model);
   let endpoint: Endpoint;
   try {
     endpoint = await runtime.driver.launch(runtime.launchSpec(request), {
@@ -131,6 +132,7 @@ class StartProgress {
     this.#context = context;
     this.#replica = replica;
     this.#since = context.platform.clock.monotonic();
+    context.telemetry.tracing?.starts.entered(replica.id, this.#phase);
   }
 
   line(line: string): void {
@@ -141,7 +143,10 @@ class StartProgress {
     const reached = progress?.milestone ?? null;
     const passed = reached !== null && reached !== this.#milestone && this.#milestone !== 'profiled';
     const changed = phase !== this.#phase;
-    if (changed) this.#enter(phase, now);
+    if (changed) {
+      this.#enter(phase, now);
+      this.#context.telemetry.tracing?.starts.entered(this.#replica.id, phase);
+    }
     if (passed) this.#milestone = reached;
     // Any line proves that it is alive, but a new phase or milestone is news at once.
     if (!changed && !passed && now - this.#reportedAt < REPORT_EVERY) return;

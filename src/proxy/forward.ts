@@ -2,6 +2,7 @@
 import type { Lease, Refusal, Ticket } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
 import { gatewayError, type GatewayError, type Outcome } from '../errors.ts';
+import type { AttemptTrace, RequestTrace } from '../telemetry/tracing.ts';
 import type { Milliseconds } from '../units.ts';
 import { ErrorAnswer, PlainAnswer, StreamAnswer, type Answer, type AnswerSide } from './answers.ts';
 import { bytesOf } from './byte-ranges.ts';
@@ -21,6 +22,7 @@ export interface ForwardSide extends AnswerSide {
   readonly connectionHeader: string | undefined;
   readonly contentType: string;
   readonly query: string;
+  readonly ledger: { readonly trace: RequestTrace | null };
   /** Of all leases of the exchange. */
   attempts: number;
   render(servedName: string): Buffer | readonly Buffer[];
@@ -45,6 +47,7 @@ export class Forward implements UpstreamListener {
   private replayed = false;
   private interims = 0;
   private triesHere = 0;
+  private trace: AttemptTrace | null = null;
   /** Counts attempts, so that a failure inside send() is told from a running call. */
   private epoch = 0;
   /** A failure is being dealt with: there is no call. */
@@ -89,16 +92,19 @@ export class Forward implements UpstreamListener {
     this.triesHere++;
     const epoch = ++this.epoch;
     const body = side.render(upstream.servedName);
+    const path = `${upstream.pathPrefix}${side.endpoint.upstreamPath}`;
+    this.trace = this.traced(path);
     const headers = requestHeaders({
       rawHeaders: side.rawHeaders,
       connection: side.connectionHeader,
       contentType: side.contentType,
       requestId: side.requestId,
       upstream,
+      trace: this.trace?.headers ?? null,
     });
     const call = side.world.upstreams.of(upstream, lease.model, side.model.timeouts.connect).send(
       {
-        path: `${upstream.pathPrefix}${side.endpoint.upstreamPath}${side.query}`,
+        path: path + side.query,
         headers,
         body,
         bodyBytes: bytesOf(body),
@@ -108,6 +114,13 @@ export class Forward implements UpstreamListener {
     );
     if (this.over) call.cancel(() => undefined);
     else if (this.epoch === epoch && !this.failing) this.call = call;
+  }
+
+  private traced(path: string): AttemptTrace | null {
+    const { ledger, attempts } = this.side;
+    if (ledger.trace === null) return null;
+    const { replicaId, upstream } = this.lease;
+    return ledger.trace.attempt({ replicaId, origin: upstream.origin, method: 'POST', path, number: attempts });
   }
 
   sent(reused: boolean): void {
@@ -124,6 +137,7 @@ export class Forward implements UpstreamListener {
     if (this.over) return true;
     const head = readHead(status, fields);
     this.lease.touch();
+    this.trace?.answered(status);
     if (status === 401) this.refuse('The engine did not accept the gateway as its client.');
     else if ((status >= 300 && status < 400) || status > 599) this.refuse(`The engine answered with status ${status}.`);
     else if (head.encoded) this.refuse('The engine sent a compressed answer that nobody asked for.');
@@ -153,6 +167,7 @@ export class Forward implements UpstreamListener {
     if (this.over) return;
     this.call = null;
     this.failing = true;
+    this.trace?.end(failure.kind);
     this.afterFailure(failure);
   }
 
@@ -244,7 +259,10 @@ export class Forward implements UpstreamListener {
       refused();
       return;
     }
-    if (next.kind !== 'refused') this.side.world.telemetry.retried(this.lease.model, 'engine_down');
+    if (next.kind !== 'refused') {
+      this.side.world.telemetry.retried(this.lease.model, 'engine_down');
+      this.trace?.returned();
+    }
     this.side.returned(next);
   }
 

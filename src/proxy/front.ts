@@ -86,6 +86,7 @@ export class Front {
 
   private permitted(incoming: Incoming, target: Target, route: Route, visit: Visit): void {
     visit.route = route.kind === 'inference' ? route.endpoint.name : route.kind;
+    visit.path = pathOf(route, target.path);
     if (route.kind === 'root') {
       visit.answer(200, ['content-type', 'text/plain; charset=utf-8'], 'vLLM Gateway\n');
       return;
@@ -164,6 +165,11 @@ export class Front {
   }
 }
 
+/** As a table of routes has it: what clients fill in is left out. */
+function pathOf(route: Route, path: string): string {
+  return route.kind === 'models' && route.id !== null ? '/v1/models/{model}' : path;
+}
+
 function unknownRoute(method: string, path: string): GatewayError {
   if (method === 'TRACE' || method === 'TRACK') {
     return gatewayError('method_not_allowed', `${method} is not possible here.`, { allow: 'GET, HEAD, POST, OPTIONS' });
@@ -177,6 +183,8 @@ class Visit {
   readonly settings: ProxySettings;
   readonly requestId: string;
   route = 'unknown';
+  /** Path of the route; '' while it is not known to be one. */
+  path = '';
   keyId = 'anonymous';
   private readonly world: World;
   private readonly incoming: Incoming;
@@ -199,6 +207,8 @@ class Visit {
       id: this.requestId,
       method: this.incoming.request.method ?? 'unknown',
       route: this.route,
+      path: this.path,
+      rawHeaders: this.incoming.request.rawHeaders,
     });
     this.noted.keyId = this.keyId;
     return this.noted;

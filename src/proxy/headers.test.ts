@@ -16,13 +16,18 @@ const UPSTREAM: Upstream = {
   external: false,
 };
 
-function forwarded(raw: readonly string[], connection?: string): Map<string, string[]> {
+function forwarded(
+  raw: readonly string[],
+  connection?: string,
+  trace: readonly string[] | null = null,
+): Map<string, string[]> {
   const pairs = requestHeaders({
     rawHeaders: raw,
     connection,
     contentType: 'application/json',
     requestId: 'id-1',
     upstream: UPSTREAM,
+    trace,
   });
   const map = new Map<string, string[]>();
   for (let index = 0; index < pairs.length; index += 2) {

@@ -48,6 +48,9 @@ const DROPPED: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
+/** Where there are traces the engine's part belongs below our attempt; else the client's context passes as it is. */
+const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
+
 const DROPPED_PREFIX = /^(?:x-forwarded-|x-vgw-|x-queue-|x-max-|sec-|access-control-|proxy-)/;
 
 /** Who we are in `via` (RFC 9110 §7.6.3): a pseudonym, no address. */
@@ -60,6 +63,8 @@ export interface ForwardedHeaders {
   readonly contentType: string;
   readonly requestId: string;
   readonly upstream: Upstream;
+  /** Name, value, name, value … in place of the client's trace context; null = none. */
+  readonly trace: readonly string[] | null;
 }
 
 /** Name, value, name, value … as undici takes them, without length and host. */
@@ -68,10 +73,13 @@ export function requestHeaders(from: ForwardedHeaders): string[] {
   const named = connectionFields(from.connection);
   const headers: string[] = ['content-type', from.contentType, 'x-request-id', from.requestId, 'via', VIA];
   for (const name in own) headers.push(name, own[name] as string);
+  const { trace } = from;
+  if (trace !== null) headers.push(...trace);
   const raw = from.rawHeaders;
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
     if (DROPPED.has(name) || named?.has(name) === true || Object.hasOwn(own, name) || !isForwardable(name)) continue;
+    if (trace !== null && TRACE_CONTEXT.has(name)) continue;
     headers.push(name, raw[index + 1] as string);
   }
   return headers;

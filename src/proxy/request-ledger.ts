@@ -2,7 +2,8 @@
 import type { Lease } from '../controller/gate.ts';
 import type { Outcome } from '../errors.ts';
 import type { Platform } from '../platform/platform.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { RequestRecord, Telemetry } from '../telemetry/telemetry.ts';
+import type { RequestTrace } from '../telemetry/tracing.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { Usage } from './stream-watch.ts';
 
@@ -13,6 +14,9 @@ export interface LedgerOptions {
   readonly method: string;
   /** The endpoint's name, or `unknown`. */
   readonly route: string;
+  /** Path of the route, for traces; '' when there is none. */
+  readonly path: string;
+  readonly rawHeaders: readonly string[];
 }
 
 export class RequestLedger {
@@ -30,6 +34,8 @@ export class RequestLedger {
   headAt: Milliseconds = 0;
   bytesOut: Bytes = 0;
   usage: Usage = { promptTokens: null, completionTokens: null };
+  /** Null: there are no traces. */
+  readonly trace: RequestTrace | null;
   private readonly options: LedgerOptions;
   private readonly wallStart: Milliseconds;
   private firstByteAt: Milliseconds = 0;
@@ -40,6 +46,9 @@ export class RequestLedger {
     this.options = options;
     this.startedAt = options.platform.clock.monotonic();
     this.wallStart = options.platform.clock.wall();
+    const { method, path, rawHeaders, telemetry } = options;
+    const { startedAt, wallStart } = this;
+    this.trace = telemetry.tracing?.begin({ method, path, rawHeaders, startedAt, wallStart }) ?? null;
   }
 
   granted(lease: Lease): void {
@@ -47,6 +56,7 @@ export class RequestLedger {
     this.replica = lease.replicaId;
     this.queueMs = lease.queuedMs;
     this.coldStartMs = lease.coldStartMs;
+    this.trace?.granted(lease);
   }
 
   sent(bytes: Bytes): void {
@@ -64,7 +74,7 @@ export class RequestLedger {
     if (this.ended) return;
     this.ended = true;
     const { id, method, route, platform, telemetry } = this.options;
-    telemetry.requestEnded({
+    const record: RequestRecord = {
       id,
       keyId: this.keyId,
       method,
@@ -86,7 +96,9 @@ export class RequestLedger {
       bytesOut: this.bytesOut,
       promptTokens: this.usage.promptTokens,
       completionTokens: this.usage.completionTokens,
-    });
+    };
+    telemetry.requestEnded(record);
+    this.trace?.end(record, this.grantedAt === 0 && this.admittedAt > 0 ? this.admittedAt : null);
   }
 
   /** Ours: admission, the way out to the engine, and from its first byte to the client's. */

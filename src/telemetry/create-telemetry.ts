@@ -9,6 +9,8 @@ import type { Metrics, MetricsOptions } from './metrics.ts';
 import { createRequestLog } from './request-log.ts';
 import type { RequestLog } from './request-log.ts';
 import type { Telemetry } from './telemetry.ts';
+import { loadTracing, type TracingSurroundings } from './traces/load-tracing.ts';
+import type { TraceSettings, Tracing } from './tracing.ts';
 
 export type TelemetryOptions = LoggerOptions & MetricsOptions;
 
@@ -20,6 +22,8 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
   readonly requests: RequestLog;
   readonly activity: Pick<Activity, 'totals'>;
   reloaded: Metrics['reloaded'];
+  /** From now on there are traces; null = none. Called once, before the first request. */
+  startTracing(settings: TraceSettings | null, surroundings: TracingSurroundings): Promise<void>;
   setLevel(level: LogLevelName): void;
   /** Values that no log line may contain from now on. */
   setSecrets(secrets: readonly string[]): void;
@@ -39,9 +43,19 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
   const metrics = createMetrics({ ...options, isModel });
   const requests = createRequestLog();
   const activity = createActivity(isModel);
+  let tracing: Tracing | null = null;
   return {
     ...metrics,
     log,
+    get tracing() {
+      return tracing;
+    },
+    startTracing: async (settings, surroundings) => {
+      if (settings === null) return;
+      const { clock } = options;
+      const dropped = (spans: number): void => metrics.spansDropped(spans);
+      tracing = await loadTracing(settings, surroundings, { log, clock, dropped, safe });
+    },
     requestEnded: (record) => {
       metrics.requestEnded(record);
       requests.add(record);

@@ -42,7 +42,7 @@ export interface MetricsOptions {
   readonly processMetrics: boolean;
 }
 
-export interface Metrics extends Omit<Telemetry, 'log'>, Disposable {
+export interface Metrics extends Omit<Telemetry, 'log' | 'tracing'>, Disposable {
   /** Before this, and without sources, gauges have no samples. */
   observe(sources: MetricSources): void;
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
@@ -50,6 +50,8 @@ export interface Metrics extends Omit<Telemetry, 'log'>, Disposable {
   meanStart(model: string): Milliseconds | undefined;
   /** A reload has ended. */
   reloaded(result: 'applied' | 'unchanged' | 'rejected'): void;
+  /** Spans that found no room in the queue to the collector, or could not be sent. */
+  spansDropped(spans: number): void;
   /** Ends every series of a model. */
   forget(model: string): void;
 }
@@ -76,6 +78,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     observe: (sources) => scrape.observe(sources),
     render: () => scrape.render(),
     reloaded: (result) => series.configReloads.add(1, result),
+    spansDropped: (spans) => series.spansDropped.add(spans),
     forget: (name) => {
       for (const one of ofModels(series)) one.forget(name);
     },
@@ -112,12 +115,14 @@ interface Series {
   readonly tokens: Counter;
   readonly invariantViolations: Counter;
   readonly configReloads: Counter;
+  readonly spansDropped: Counter;
   readonly eventLoopLag: Histogram;
 }
 
 /** Those whose first label is a model. */
 function ofModels(series: Series): readonly (Counter | Histogram)[] {
-  const others: readonly unknown[] = [series.invariantViolations, series.configReloads, series.eventLoopLag];
+  const { invariantViolations, configReloads, spansDropped, eventLoopLag } = series;
+  const others: readonly unknown[] = [invariantViolations, configReloads, spansDropped, eventLoopLag];
   return Object.values(series).filter((one) => !others.includes(one));
 }
 
@@ -170,6 +175,10 @@ function createSeries(registry: Registry): Series {
       'config_reloads_total',
       'Reloads of the configuration that ended: applied, unchanged (asked for, and nothing was different) or rejected.',
       'result',
+    ),
+    spansDropped: counter(
+      'trace_spans_dropped_total',
+      'Spans of traces that found no room on their way to the collector, or could not be sent.',
     ),
     eventLoopLag: histogram(LAG_BOUNDS, 'event_loop_lag_seconds', 'How late timers of the event loop fire.'),
   };

@@ -24,6 +24,10 @@ describe('names of models in labels', () => {
     expect([names.has('stays'), names.has('model-1'), names.has('model-2')]).toEqual([true, false, true]);
     names.replace(['model-2']);
     names.replace(['model-2', 'another']);
-    expect([names.has('model-2'), names.has('stays'), forgotten]).toEqual([true, true, ['model-0', 'model-1', 'model-3']]);
+    expect([names.has('model-2'), names.has('stays'), forgotten]).toEqual([
+      true,
+      true,
+      ['model-0', 'model-1', 'model-3'],
+    ]);
   });
 });

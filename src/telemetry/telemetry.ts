@@ -1,6 +1,7 @@
 /** What the rest of the gateway may say about itself. Implementations: logger.ts, metrics.ts, request-log.ts. */
 import type { Outcome } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
+import type { Tracing } from './tracing.ts';
 
 export interface Logger {
   trace(fields: object, message: string): void;
@@ -45,6 +46,8 @@ export interface RequestRecord {
 
 export interface Telemetry {
   readonly log: Logger;
+  /** Null or absent: there are no traces. */
+  readonly tracing?: Tracing | null;
   /** Exactly once per request. */
   requestEnded(record: RequestRecord): void;
   /** `reused` = the request went out on a socket that had served before. */

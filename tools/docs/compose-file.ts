@@ -1,4 +1,5 @@
 /** docker-compose.yml and examples/portainer.yml: every variable that the program reads, with its default. */
+import { TRACE_VARIABLES } from '../../src/config/telemetry-settings.ts';
 import { boundKeys, OTHER_VARIABLES, type BoundKey } from '../../src/config/environment.ts';
 import { MIB, parseDuration, parseSize, SECOND } from '../../src/units.ts';
 import { GENERATED_YAML } from './markdown.ts';
@@ -33,6 +34,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   retry: 'Retries of connections to engines',
   devices: 'GPUs',
   memory: 'GPU memory',
+  telemetry: 'Traces',
   drivers: 'Engines in containers',
 };
 
@@ -63,6 +65,7 @@ export function composeVariables(): ReadonlyMap<string, readonly Variable[]> {
       add(group, { name, about: bound.key.about, fallback: name === weakest ? fallbackOf(bound, name) : '' });
     }
   }
+  for (const [name, about] of Object.entries(TRACE_VARIABLES)) add('Traces', { name, about, fallback: '' });
   return groups;
 }
 

@@ -1,5 +1,6 @@
 /** docs/configuration.md, from the tables of keys that the configuration is read with. */
 import { OTHER_VARIABLES, RETIRED } from '../../src/config/environment.ts';
+import { TRACE_VARIABLES } from '../../src/config/telemetry-settings.ts';
 import { authKeyKeys, driverDefaultKey, driverSections, plainSections } from '../../src/config/schema/file.ts';
 import { modelKeys } from '../../src/config/schema/model-keys.ts';
 import { MODEL_RULES, SECTION_RULES, type ReloadRule, type RuleTree } from '../../src/config/reload-rules.ts';
@@ -71,6 +72,9 @@ export function configurationPage(): string {
     keyTable(modelKeys, MODEL_RULES),
     '## Environment without a key',
     variables(OTHER_VARIABLES),
+    '## Environment of OpenTelemetry',
+    'Read as its specification says. A `telemetry` key in the file goes before a variable.',
+    variables(TRACE_VARIABLES),
     '## Environment of the model hub',
     'The names that the tools of the hub use as well.',
     variables({ ...HUB_VARIABLES, ...HUB_FOLDERS }),

@@ -52,8 +52,8 @@ export function listenAddress(): Reader<HostPort> {
   };
 }
 
-function checkUrl(value: string): string | undefined {
-  const allowed = 'allowed: an http or https URL such as http://10.0.0.5:8000';
+function checkUrl(value: string, what: string): string | undefined {
+  const allowed = `allowed: ${what}`;
   if (!URL.canParse(value)) return `is not a URL; ${allowed}`;
   const url = new URL(value);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return `is not an http URL; ${allowed}`;
@@ -63,7 +63,17 @@ function checkUrl(value: string): string | undefined {
 
 /** Base URL of a server; one slash at the end, or `/v1`, is dropped, since every route of ours begins with it. */
 export function serverUrl(): Reader<string> {
-  const inner = text({ what: 'an http or https URL such as http://10.0.0.5:8000', check: checkUrl });
+  return urlReader('an http or https URL such as http://10.0.0.5:8000', 'api_key', (url) => url.replace(/\/v1$/, ''));
+}
+
+/** URL of a collector of traces, without a slash at its end. */
+export function collectorUrl(): Reader<string> {
+  return urlReader('an http or https URL such as http://localhost:4318', 'a header', (url) => url);
+}
+
+/** `credential`: where one belongs. */
+function urlReader(what: string, credential: string, normal: (url: string) => string): Reader<string> {
+  const inner = text({ what, check: (value) => checkUrl(value, what) });
   return {
     ...inner,
     read: (input) => {
@@ -72,11 +82,11 @@ export function serverUrl(): Reader<string> {
         const { username, password } = new URL(value);
         // Not quoted: the message would spread the password.
         if (username !== '' || password !== '') {
-          return bad('not_allowed', 'holds a user name or password; write the credential as api_key');
+          return bad('not_allowed', `holds a user name or password; write the credential as ${credential}`);
         }
       }
       const reading = inner.read(input);
-      return 'value' in reading ? good(reading.value.replace(/\/+$/, '').replace(/\/v1$/, '')) : reading;
+      return 'value' in reading ? good(normal(reading.value.replace(/\/+$/, ''))) : reading;
     },
   };
 }

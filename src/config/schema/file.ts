@@ -15,6 +15,7 @@ import {
   serverKeys,
   timeoutKeys,
 } from './sections.ts';
+import { telemetryKeys } from './telemetry-keys.ts';
 import { identifier, list, text } from './text-reader.ts';
 
 export const ROLES = ['inference', 'admin', 'metrics'] as const;
@@ -56,6 +57,7 @@ export const plainSections = {
   timeouts: group('How long an answer may take.', timeoutKeys),
   retry: group('Retries of connections to engines.', retryKeys),
   memory: group('How GPU memory is shared.', memoryKeys),
+  telemetry: group('Traces with OpenTelemetry; metrics need no key.', telemetryKeys),
 } as const;
 
 export const driverSections = {
@@ -142,6 +144,7 @@ export interface WrittenFile {
   readonly auth?: 'none' | { readonly keys?: readonly Written<typeof authKeyKeys>[] };
   readonly devices?: Written<typeof deviceKeys> & { readonly list?: readonly Written<typeof deviceEntryKeys>[] };
   readonly memory?: Written<typeof memoryKeys>;
+  readonly telemetry?: Written<typeof telemetryKeys>;
   readonly drivers?: {
     readonly default?: 'docker' | 'process' | 'external';
     readonly docker?: Written<typeof dockerKeys>;

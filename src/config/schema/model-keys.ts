@@ -1,6 +1,7 @@
 /** The keys of a model. `defaults` takes the same ones, but for those that only one model can have. */
 import { MINUTE, MIB, SECOND } from '../../units.ts';
 import { healthPath, route, serverUrl } from './address-reader.ts';
+import { checkHeader } from './header-name.ts';
 import { imageReader } from './docker-keys.ts';
 import { group, inherited, key, type Key } from './key.ts';
 import { choice, flag, fraction, nullable, size, span, wholeNumber, type Reader } from './reader.ts';
@@ -23,12 +24,6 @@ function checkVariable(name: string): string | undefined {
   }
   const reason = ownEntry(OWNED_VARIABLES, name);
   return reason === undefined ? undefined : `${name} is set by the gateway: ${reason}; remove it`;
-}
-
-function checkHeader(name: string): string | undefined {
-  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) return `${JSON.stringify(name)} is not a header name`;
-  const owned = ['host', 'connection', 'content-length', 'transfer-encoding', 'upgrade', 'te', 'trailer'];
-  return owned.includes(name.toLowerCase()) ? `${name} is set by the gateway for every request; remove it` : undefined;
 }
 
 function checkVolume(value: string): string | undefined {

@@ -69,6 +69,10 @@ export class ShellTelemetry implements GatewayTelemetry {
     return undefined;
   }
 
+  startTracing(): Promise<void> {
+    return Promise.resolve();
+  }
+
   reloaded(): void {}
   setLevel(): void {}
   setModels(): void {}
