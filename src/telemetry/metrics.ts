@@ -24,6 +24,8 @@ const LAG_BOUNDS = [0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 
 
 const REPLICA_STATES: readonly ReplicaPhase[] = ['reserved', 'starting', 'ready', 'draining', 'stopping', 'zombie'];
 
+const RELOAD_RESULTS = ['applied', 'unchanged', 'rejected'] as const;
+
 /** What gauges are computed from, asked at scrape time. */
 export interface MetricSources {
   snapshot(): FleetSnapshot;
@@ -49,7 +51,7 @@ export interface Metrics extends Omit<Telemetry, 'log' | 'tracing'>, Disposable 
   /** Mean duration of this model's successful starts so far; undefined before the first. */
   meanStart(model: string): Milliseconds | undefined;
   /** A reload has ended. */
-  reloaded(result: 'applied' | 'unchanged' | 'rejected'): void;
+  reloaded(result: (typeof RELOAD_RESULTS)[number]): void;
   /** Spans that found no room in the queue to the collector, or could not be sent. */
   spansDropped(spans: number): void;
   /** Ends every series of a model. */
@@ -60,6 +62,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   if (options.processMetrics) collectProcessMetrics(registry);
   const series = createSeries(registry);
+  // Known from the start: what appears with its first count is no increase to whoever watches.
+  for (const result of RELOAD_RESULTS) series.configReloads.add(0, result);
   const scrape = createScrape(registry);
   const lag = sampleLag(options.clock, series.eventLoopLag);
   const model = (name: string): string => (options.isModel(name) ? name : UNKNOWN_MODEL);

@@ -7,7 +7,7 @@ import { VirtualClock } from '../../test/support/virtual-clock.ts';
 import { code, page, table } from './markdown.ts';
 
 export async function metricsPage(): Promise<string> {
-  const text = await scrape();
+  const text = await exampleScrape();
   const samples = samplesOf(text);
   const described = [...text.matchAll(/^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$/gm)];
   const rows = described.map(([, name = '', help = '', kind = '']) => {
@@ -40,9 +40,10 @@ export async function metricsPage(): Promise<string> {
   );
 }
 
-async function scrape(): Promise<string> {
+/** Of a gateway to which everything happened once. `processMetrics`: Node's own too. */
+export async function exampleScrape(processMetrics = false): Promise<string> {
   const clock = new VirtualClock();
-  using metrics = createMetrics({ clock, isModel: () => true, processMetrics: false });
+  using metrics = createMetrics({ clock, isModel: () => true, processMetrics });
   metrics.observe({
     snapshot: () =>
       fleetSnapshot({
