@@ -166,7 +166,7 @@ export interface Model {
   /** Since when it has waiting tickets and no place; null when placed or without demand. */
   unplacedSince: Milliseconds | null;
   /** Why it waits, as it was last planned: `whyItWaits` says it in words, once somebody asks. */
-  waitingFor: Plan | null;
+  waitingFor: { readonly plan: Plan; words: string | null } | null;
   /** Why it last could not be placed at all, in words. */
   lastPlanFailure: string | null;
   pinned: boolean;

@@ -44,6 +44,9 @@ export class Clients {
   readonly #random: Random;
   readonly #latencyMs: Milliseconds;
   readonly #open = new Map<string, Request>();
+  // Made once, for all requests.
+  readonly #connects = (request: Request): void => this.#connect(request);
+  readonly #loses = (request: Request): void => this.#lost(request);
   #count = 0;
 
   constructor(kernel: Kernel, engines: Engines, scenario: Scenario) {
@@ -152,7 +155,7 @@ export class Clients {
     request.replica = replica;
     request.firstByteAt = Infinity;
     request.turn += 1;
-    this.#later(request, this.#latency(), () => this.#connect(request));
+    this.#later(request, this.#latency(), this.#connects);
   }
 
   #connect(request: Request): void {
@@ -165,7 +168,7 @@ export class Clients {
     }
     engine.work.set(request.id, () => {
       if (Math.min(engine.hungSince, this.#kernel.now) < request.firstByteAt) request.firstByteAt = Infinity;
-      this.#later(request, this.#latency(), () => this.#lost(request));
+      this.#later(request, this.#latency(), this.#loses);
     });
     request.firstByteAt = this.#kernel.now + Math.round(request.workMs / 2);
     this.#later(request, request.workMs, () => {
@@ -176,8 +179,8 @@ export class Clients {
   }
 
   #retryAnswered(request: Request, granted: boolean): void {
-    if (granted) this.#later(request, 1_000, () => this.#connect(request));
-    else this.#later(request, 0, () => this.#lost(request));
+    if (granted) this.#later(request, 1_000, this.#connects);
+    else this.#later(request, 0, this.#loses);
   }
 
   /** Its engine is gone: back to the line when nothing has reached the client yet, and the engine is seen to be gone. */
@@ -233,10 +236,10 @@ export class Clients {
   }
 
   /** Later, if it still runs on the same grant. */
-  #later(request: Request, delay: Milliseconds, act: () => void): void {
+  #later(request: Request, delay: Milliseconds, act: (request: Request) => void): void {
     const { turn } = request;
     this.#kernel.after(delay, () => {
-      if (request.phase === 'leased' && request.turn === turn) act();
+      if (request.phase === 'leased' && request.turn === turn) act(request);
     });
   }
 

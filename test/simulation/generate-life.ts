@@ -6,7 +6,7 @@ import { Random } from './random.ts';
 import type { Intent, Scenario, SimulatedDevice, SimulatedModel } from './scenario.ts';
 
 /** So many requests make a world that is run in a fifth of a second. */
-const REQUESTS = 20_000;
+const REQUESTS = 26_000;
 
 export function generateLife(seed: number): Scenario {
   const random = new Random(seed, 'life');

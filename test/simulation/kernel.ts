@@ -41,6 +41,13 @@ export interface Observer {
 /** Full recounts come so many events apart where nothing else is said. */
 export const RECOUNT_EVERY = 256;
 
+const OF_REQUESTS: ReadonlySet<string> = new Set<FleetEffect['kind']>([
+  'ticket.granted',
+  'ticket.queued',
+  'ticket.refused',
+  'retry.answered',
+]);
+
 function isQuiet(event: FleetEvent, effects: readonly FleetEffect[]): boolean {
   switch (event.kind) {
     case 'ticket.arrived':
@@ -48,8 +55,7 @@ function isQuiet(event: FleetEvent, effects: readonly FleetEffect[]): boolean {
     case 'lease.released':
     case 'retry.asked':
       for (let index = 0; index < effects.length; index += 1) {
-        const kind = effects[index]?.kind ?? 'decision';
-        if (!kind.startsWith('ticket.') && kind !== 'retry.answered') return false;
+        if (!OF_REQUESTS.has(effects[index]?.kind ?? 'decision')) return false;
       }
       return true;
     default:

@@ -188,7 +188,8 @@ export class Marks implements Observer {
     }
   }
 
-  #waits({ waitingFor: plan }: Model): void {
+  #waits({ waitingFor }: Model): void {
+    const plan = waitingFor?.plan;
     if (plan?.kind === 'fits') this.#count('passed.nobody');
     if (plan?.kind !== 'wait') return;
     const { cause, devices, places } = plan.shortage;

@@ -95,7 +95,9 @@ export class Trace {
   }
 
   #text(text: string): void {
-    for (let index = 0; index < text.length; index += 1) this.#mix(text.charCodeAt(index));
+    let value = 0x811c9dc5;
+    for (let index = 0; index < text.length; index += 1) value = Math.imul(value ^ text.charCodeAt(index), 16777619);
+    this.#mix(value);
   }
 
   #mix(value: number): void {

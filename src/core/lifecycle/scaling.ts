@@ -54,7 +54,7 @@ export function place(run: Run, model: Model): void {
 
 function waitForPlace(run: Run, model: Model, plan: Plan): void {
   const { state, now } = run;
-  model.waitingFor = plan;
+  model.waitingFor = { plan, words: null };
   if (model.unplacedSince === null) {
     model.unplacedSince = now;
     state.unplaced.add(model.name);

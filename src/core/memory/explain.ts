@@ -24,11 +24,14 @@ export function explainShortage(model: Model, shortage: Shortage): string {
 
 /** Why it has no place yet; null when it does not wait for one. */
 export function whyItWaits(model: Model): string | null {
-  const plan = model.waitingFor;
-  if (plan === null) return null;
-  return plan.kind === 'fits'
-    ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
-    : explainPlan(model, plan);
+  const { waitingFor } = model;
+  if (waitingFor === null) return null;
+  const { plan } = waitingFor;
+  waitingFor.words ??=
+    plan.kind === 'fits'
+      ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
+      : explainPlan(model, plan);
+  return waitingFor.words;
 }
 
 export function explainPlan(model: Model, plan: Plan): string {

@@ -164,7 +164,7 @@ describe('nobody leaves', () => {
     const model = modelNamed(state, 'sized');
     expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({ fits: true, outcome: 'fits' });
     model.unplacedSince = NOW - 5;
-    model.waitingFor = planIdle(state, model, NOW);
+    model.waitingFor = { plan: planIdle(state, model, NOW), words: null };
     expect(planReport(state, NOW, 'sized').models['sized']).toMatchObject({
       fits: false,
       outcome: 'waits',
