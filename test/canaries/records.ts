@@ -14,14 +14,16 @@ export interface CanaryFigures {
   /** Each was looked for in so many seeds at most, from seed 1 on. */
   readonly seeds: number;
   readonly median: number;
-  readonly canaries: readonly {
-    readonly name: string;
-    readonly breaks: string;
-    readonly file: string;
-    readonly world: World;
-    readonly firstSeed: number;
-    readonly violated: string;
-  }[];
+  readonly canaries: readonly CanaryFigure[];
+}
+
+export interface CanaryFigure {
+  readonly name: string;
+  readonly breaks: string;
+  readonly file: string;
+  readonly world: World;
+  readonly firstSeed: number;
+  readonly violated: string;
 }
 
 /** By name of the canary. */
@@ -34,18 +36,26 @@ export function median(numbers: readonly number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
 }
 
-export function writeDown(finds: ReadonlyMap<Canary, Find>, seeds: number): void {
-  const found = [...finds].toSorted(([one], [other]) => (one.name < other.name ? -1 : 1));
-  write(KEPT, Object.fromEntries(found.map(([{ name }, { seed }]) => [name, seed])));
+/** Of those that were searched for now; of the others what was found before stays, and who is no longer planted is forgotten. */
+export function writeDown(finds: ReadonlyMap<Canary, Find>, planted: readonly Canary[], seeds: number): void {
+  const before = existsSync(MEASURED) ? (JSON.parse(readFileSync(MEASURED, 'utf8')) as CanaryFigures).canaries : [];
+  const canaries: CanaryFigure[] = [];
+  for (const canary of planted.toSorted((one, other) => (one.name < other.name ? -1 : 1))) {
+    const { name, breaks, file, world } = canary;
+    const find = finds.get(canary);
+    const known = before.find((other) => other.name === name);
+    const seen = find ? { firstSeed: find.seed, violated: find.violated } : known;
+    if (!seen) continue;
+    const { firstSeed, violated } = seen;
+    canaries.push({ name, breaks, file, world, firstSeed, violated });
+  }
+  write(KEPT, Object.fromEntries(canaries.map(({ name, firstSeed }) => [name, firstSeed])));
   const figures: CanaryFigures = {
     date: new Date().toISOString().slice(0, 10),
     node: process.version,
     seeds,
-    median: median(found.map(([, { seed }]) => seed)),
-    canaries: found.map(([{ name, breaks, file, world }, { seed: firstSeed, violated }]) => ({
-      ...{ name, breaks, file, world },
-      ...{ firstSeed, violated },
-    })),
+    median: median(canaries.map(({ firstSeed }) => firstSeed)),
+    canaries,
   };
   write(MEASURED, figures);
 }
