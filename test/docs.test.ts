@@ -22,7 +22,7 @@ const documents = [
 ];
 
 describe('the documents', () => {
-  it.each(Object.entries(PAGES))('%s is what `npm run docs` writes', async (path, render) => {
+  it.each(Object.entries(PAGES))('%s is what `npm run docs` writes [item 154]', async (path, render) => {
     expect(existsSync(join(ROOT, path)) ? readSource(path) : 'missing').toBe(await render());
   });
 

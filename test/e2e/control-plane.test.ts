@@ -178,7 +178,7 @@ async function firstEvent(frames: AsyncIterator<Frame, void>): Promise<Frame> {
 }
 
 describe('events', () => {
-  it('begin with a snapshot, and tell a start, an eviction and a failure in order', async () => {
+  it('begin with a snapshot, and tell a start, an eviction and a failure in order, with reasons and durations [item 140]', async () => {
     await command('other', 'unload', true);
     await command('big', 'unload', true);
     const leaving = new AbortController();
@@ -208,6 +208,9 @@ describe('events', () => {
     const all = [...start, ...swap, ...failure];
     expect(all.map(({ seq }) => seq)).toEqual(all.map((_event, index) => (all[0]?.seq ?? 0) + index));
     expect(all.every(({ reason }) => reason !== '')).toBe(true);
+    expect(start.at(-1)?.reason).toMatch(/^Ready after \d+\.\d s\.$/);
+    expect(swap.find(({ kind }) => kind === 'replica.evicted')?.reason).toContain('other');
+    expect(failure.find(({ kind }) => kind === 'replica.start_failed')?.detail['cause']).toMatch(/^\w+$/);
     leaving.abort();
 
     const missed = all.at(-3)?.seq ?? 0;
@@ -285,7 +288,7 @@ describe('a finished request', () => {
 });
 
 describe('logs', () => {
-  it('of a replica go on while they are followed', async () => {
+  it('of a replica go on while they are followed [item 140]', async () => {
     await command('big', 'load', true);
     const [id = ''] = (await status()).models[BIG]?.replicas ?? [];
     const tail = await (await get(`/gateway/replicas/${id}/logs?tail=2`)).text();

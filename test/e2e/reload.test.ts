@@ -46,7 +46,7 @@ describe('POST /gateway/reload', () => {
     expect(await metric(gateway, 'config_reloads_total', { result: 'unchanged' })).toBe(1);
   });
 
-  it('leaves the old configuration in force and names every problem of a new one that cannot be used [B190] [I-94]', async () => {
+  it('leaves the old configuration in force and names every problem of a new one that cannot be used [item 21] [B190] [I-94]', async () => {
     await using gateway = await startFleet([model('stays')]);
     const { loaded_at: since, problems: before } = (await statusOf(gateway)).config;
     for (const [yaml, ...paths] of [
@@ -243,7 +243,7 @@ describe('a reload [F93]', () => {
     expect(most).toBeLessThanOrEqual(2);
   });
 
-  it('changes slots, queues and connections at once', async () => {
+  it('changes slots, queues and connections at once [item 21]', async () => {
     await using gateway = await startFleet([model('one', 'max_concurrent: 2', 'max_queue_size: 4')]);
     await using clients = new Clients(gateway.url);
     await clients.chat('one');
