@@ -91,6 +91,16 @@ describe('the trace context of a client', () => {
     expect(readTraceContext(['traceparent', VALID, 'tracestate', state])?.traceId).toBe(TRACE);
   });
 
+  it('costs no more than its length, whatever is in it', () => {
+    // A pattern for the blanks at its end took seconds for so many in its middle.
+    const blanks = ' '.repeat(40_000);
+    const began = performance.now();
+    expect(readTraceContext(['traceparent', `0${blanks}0`])).toBeNull();
+    expect(stateOf(`a=1${blanks}0`)).toBe('');
+    expect(stateOf(`${blanks}a=1${blanks}`)).toBe('a=1');
+    expect(performance.now() - began).toBeLessThan(500);
+  });
+
   it('is written as it is read', () => {
     expect(traceparent(TRACE, SPAN, true)).toBe(VALID);
     expect(traceparent(TRACE, SPAN, false)).toBe(`00-${TRACE}-${SPAN}-00`);
