@@ -96,6 +96,15 @@ describe('the headers of a request', () => {
     expect(out.get('x-team')).toEqual(['ours']);
   });
 
+  it('have the trace context of the attempt in place of the client’s where there are traces', () => {
+    const sent = ['TraceParent', 'theirs', 'tracestate', 'a=1', 'TRACESTATE', 'b=2', 'baggage', 'k=v'];
+    const out = forwarded(sent, undefined, ['traceparent', 'ours']);
+    expect(out.get('traceparent')).toEqual(['ours']);
+    expect(out.has('tracestate')).toBe(false);
+    expect(out.get('baggage')).toEqual(['k=v']);
+    expect(forwarded(sent).get('tracestate')).toEqual(['a=1', 'b=2']);
+  });
+
   it('lose the fields that Connection names, but never ours', () => {
     const out = forwarded(['X-Secret', '1', 'X-Kept', '2'], 'x-secret, authorization, content-type, close');
     expect(out.has('x-secret')).toBe(false);

@@ -139,7 +139,7 @@ class SpannedAttempt implements AttemptTrace {
     const attributes = {
       'http.request.method': method,
       'url.full': `${server}${path}`,
-      'server.address': hostname,
+      'server.address': hostname.replaceAll(/^\[|\]$/g, ''),
       'server.port': Number(port) || (protocol === 'https:' ? HTTPS_PORT : HTTP_PORT),
       'vllm_gateway.replica': replicaId,
       ...resent,
