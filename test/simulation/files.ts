@@ -28,6 +28,8 @@ export class Files {
   readonly #models: ReadonlyMap<string, SimulatedModel>;
   readonly #running = new Map<string, Fetch>();
   readonly #orders = new Map<string, Order[]>();
+  /** Models whose fetch ended while the gateway stood still: it may give up what it has not heard the end of. */
+  readonly #unheard = new Set<string>();
   /** Spec hashes of what was fetched once. */
   readonly #cached = new Set<string>();
 
@@ -44,6 +46,7 @@ export class Files {
 
   gatewayDied(): void {
     this.#running.clear();
+    this.#unheard.clear();
   }
 
   isFetching(model: string): boolean {
@@ -54,6 +57,7 @@ export class Files {
     this.#kernel.check('prepare', !this.#running.has(name), () => `the files of ${name} are fetched twice at a time`);
     const fetch: Fetch = { model: name, life: this.#kernel.life, over: false };
     this.#running.set(name, fetch);
+    this.#unheard.delete(name);
     const model = this.#models.get(name);
     const spec = this.#spec(name);
     const order = this.faults ? this.#orders.get(name)?.shift() : undefined;
@@ -74,6 +78,7 @@ export class Files {
 
   cancel(name: string): void {
     const fetch = this.#running.get(name);
+    if (!fetch && this.#unheard.delete(name)) return;
     if (!fetch) return this.#kernel.fail('prepare', `the files of ${name} are not being fetched, and that is ended`);
     this.#end(fetch);
   }
@@ -109,7 +114,9 @@ export class Files {
 
   #end(fetch: Fetch): void {
     fetch.over = true;
-    if (this.#running.get(fetch.model) === fetch) this.#running.delete(fetch.model);
+    if (this.#running.get(fetch.model) !== fetch) return;
+    this.#running.delete(fetch.model);
+    if (this.#kernel.frozen) this.#unheard.add(fetch.model);
   }
 
   #tell(event: FleetEvent): void {

@@ -136,6 +136,11 @@ export class Kernel {
     });
   }
 
+  /** What is told now is heard later. */
+  get frozen(): boolean {
+    return this.#backlog !== null;
+  }
+
   thaw(): void {
     const backlog = this.#backlog ?? [];
     this.#backlog = null;
