@@ -40,8 +40,8 @@ export interface ExchangeOptions {
   readonly ledger: RequestLedger;
   /** Nothing more will happen; the connection may go on. */
   readonly ended: () => void;
-  /** An answer comes before the whole request was read: true when the connection will end with it. */
-  readonly refusedEarly: (error: GatewayError) => boolean;
+  /** An answer comes before the whole request was read, of which no more can come if `broken`: true when the connection ends. */
+  readonly refusedEarly: (error: GatewayError, broken: boolean) => boolean;
 }
 
 type Phase = 'reading' | 'waiting' | 'leased' | 'ended';
@@ -296,7 +296,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   }
 
   /** Whatever is wrong, told in the way that is still possible. */
-  fail(error: GatewayError): void {
+  fail(error: GatewayError, requestBroken = false): void {
     if (this.phase === 'ended') return;
     if (this.headSent) {
       const answer = this.forward?.answer ?? null;
@@ -304,7 +304,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       return;
     }
     const { request, refusedEarly } = this.options;
-    const last = !request.complete && refusedEarly(error) && !this.world.draining;
+    const last = !request.complete && refusedEarly(error, requestBroken) && !this.world.draining;
     const status = statusOf(error, this.shape);
     const text = errorBody(error, this.shape, this.requestId);
     const length = Buffer.byteLength(text);
@@ -331,7 +331,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
 
   requestBroken(error: GatewayError): boolean {
     if (this.phase !== 'reading' || this.options.request.complete) return false;
-    this.fail(error);
+    this.fail(error, true);
     return true;
   }
 

@@ -159,7 +159,7 @@ export class Front {
       body,
       ledger: visit.ledger(),
       ended: () => connection.vacate(),
-      refusedEarly: (error) => visit.endsEarly(error),
+      refusedEarly: (error, broken) => visit.endsEarly(error, broken),
     });
     connection.occupy(exchange);
   }
@@ -225,11 +225,11 @@ class Visit {
   }
 
   /** What is left of the body is read and thrown away, or the connection ends: true. */
-  endsEarly(error: GatewayError | null = null): boolean {
+  endsEarly(error: GatewayError | null = null, broken = false): boolean {
     const { request, connection, expects } = this.incoming;
     const length = request.headers['content-length'];
-    // A client that was too slow is not waited for once more.
-    const mayWait = expects === 'nothing' && error?.code !== 'request_timeout';
+    // A client that was too slow is not waited for once more, and of a broken request nothing more can come.
+    const mayWait = expects === 'nothing' && error?.code !== 'request_timeout' && !broken;
     const isShort = length !== undefined && Number(length) <= LINGER_BYTES && mayWait;
     const hasBody = length !== undefined || request.headers['transfer-encoding'] !== undefined;
     if (!hasBody || isShort) return false;

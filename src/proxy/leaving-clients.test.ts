@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { createProxyBench } from '../../test/support/proxy-bench.ts';
 import { rawRequest } from '../../test/support/raw-http.ts';
@@ -62,6 +64,19 @@ describe('a client that leaves', () => {
     await bench.telemetry.ended(1);
     expect(bench.telemetry.last.outcome).toBe('client_closed');
     expect((await answer).status).toBe(0);
+  });
+
+  it('in the middle of its body, however short, has its connection ended, not kept for another request', async () => {
+    await using bench = await createProxyBench();
+    const half = 'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 40\r\n\r\n{"model":';
+    const client = connect({ port: bench.port, host: '127.0.0.1', allowHalfOpen: true });
+    let answer = '';
+    client.on('data', (data: Buffer) => (answer += data.toString('latin1')));
+    client.end(half);
+    await once(client, 'end');
+    expect(answer).toMatch(/^HTTP\/1\.1 400 [^]*\r\nconnection: close\r\n/i);
+    await bench.telemetry.ended(1);
+    expect(bench.telemetry.last).toMatchObject({ outcome: 'rejected', code: 'invalid_body' });
   });
 
   it('hundreds of times leaves nothing behind [item 35]', async () => {
