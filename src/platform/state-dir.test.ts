@@ -162,6 +162,15 @@ describe('the lock', () => {
     await expect(openStateDir(platform, FOLDER, 10)).rejects.toThrow('held by another gateway (pid 11)');
   });
 
+  it('of a gateway that lives is seen when somebody has removed its sign of life', async () => {
+    const platform = living(10, 11);
+    await openStateDir(platform, FOLDER, 11);
+    for (const name of await platform.files.list(FOLDER)) {
+      if (name.endsWith('.alive')) await platform.files.remove(`${FOLDER}/${name}`);
+    }
+    await expect(openStateDir(platform, FOLDER, 10)).rejects.toThrow('held by another gateway (pid 11)');
+  });
+
   it('of a gateway that lives is left alone', async () => {
     const platform = living(10, 11);
     await openStateDir(platform, FOLDER, 11);

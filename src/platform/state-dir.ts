@@ -125,7 +125,8 @@ async function takeLock(platform: Platform, folder: string, path: string, lock: 
 }
 
 async function lives({ files, subprocess }: Platform, folder: string, held: Lock, own: Lock): Promise<boolean> {
-  if (held.alive !== null) return files.isAnnounced(join(folder, held.alive));
+  if (held.alive !== null && (await files.isAnnounced(join(folder, held.alive)))) return true;
+  // Its sign may have been swept away from under it; two gateways would end each other's engines.
   if (held.pid === own.pid) return false;
   const facts = await subprocess.inspect(held.pid);
   return facts !== undefined && facts.startTime === held.startTime && facts.state !== 'Z';

@@ -48,6 +48,7 @@ export class MemoryFiles implements Files {
 
   async remove(path: string): Promise<void> {
     this.#files.delete(path);
+    this.#announced.delete(path);
   }
 
   async makeFolder(path: string): Promise<void> {
