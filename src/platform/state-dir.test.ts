@@ -131,7 +131,8 @@ describe('the lock', () => {
     const platform = living(10, 11);
     await platform.files.writeAtomic(`${FOLDER}/gateway.lock`, '{"pid":9,"startTime":90}');
     await openBoth(platform);
-    expect(await platform.files.list(FOLDER)).toEqual(['gateway.id', 'gateway.lock']);
+    const sign = expect.stringMatching(/^gateway-[0-9a-f]{8}\.alive$/);
+    expect(await platform.files.list(FOLDER)).toEqual([sign, 'gateway.id', 'gateway.lock']);
   });
 
   it('is taken over from a process that is gone, and from another one with its pid', async () => {

@@ -68,7 +68,7 @@ export class MemoryFiles implements Files {
   async list(path: string): Promise<readonly string[]> {
     const prefix = path.endsWith('/') ? path : `${path}/`;
     const names = new Set<string>();
-    for (const known of [...this.#files.keys(), ...this.#folders]) {
+    for (const known of [...this.#files.keys(), ...this.#folders, ...this.#announced]) {
       if (!known.startsWith(prefix)) continue;
       const name = known.slice(prefix.length).split('/')[0];
       if (name !== undefined && name !== '') names.add(name);
