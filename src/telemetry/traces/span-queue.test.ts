@@ -142,6 +142,6 @@ describe('the queue of spans', () => {
     waiting.shift()?.(REFUSED);
     await turn();
     expect(dropped()).toBe(600);
-    expect(failures).toEqual([]);
+    expect(failures).toEqual([['the gateway ends', 600]]);
   });
 });

@@ -62,7 +62,7 @@ export class SpanQueue implements SpanProcessor {
 
   /** Sends what is left; after `limit` the rest is dropped. */
   async close(limit: Milliseconds): Promise<void> {
-    const { clock, dropped, exporter } = this.#options;
+    const { clock, dropped, failed, exporter } = this.#options;
     let late: Disposable | null = null;
     const limited = new Promise<void>((resolve) => {
       late = clock.after(limit, resolve);
@@ -72,7 +72,10 @@ export class SpanQueue implements SpanProcessor {
     this.#closed = true;
     this.#timer?.[Symbol.dispose]();
     const left = this.#waiting.length + this.#inExport;
-    if (left > 0) dropped(left);
+    if (left > 0) {
+      dropped(left);
+      failed('the gateway ends', left);
+    }
     this.#waiting = [];
     const ended = exporter.shutdown().catch(() => undefined);
     await Promise.race([ended, limited]);
