@@ -16,6 +16,29 @@ function ready(story: Story, ...models: string[]): void {
   story.run(5_000);
 }
 
+describe('a start that the gateway finds in its middle', () => {
+  it('holds those of its devices that nobody else holds, and a start beside it waits until it has measured', () => {
+    const story = new Story({
+      devices: [simulatedDevice('gpu-0', 24), simulatedDevice('gpu-1', 24)],
+      models: [
+        simulatedModel('small', { memory: 4 * GIB, deviceIds: ['gpu-1'] }),
+        simulatedModel('wide', { memory: 4 * GIB, deviceCount: 2, deviceIds: ['gpu-0', 'gpu-1'] }, { loadMs: 100_000 }),
+        simulatedModel('late', { memory: 4 * GIB, deviceIds: ['gpu-0'] }),
+      ],
+    });
+    story.ask('small');
+    story.untilReady('small');
+    story.ask('wide');
+    story.until('loading', () => story.current('wide')?.milestone === 'loading');
+    story.world.restart({ adoptable: true });
+    story.untilReady('small');
+    story.ask('late');
+    story.until('launched', () => story.starts('late') === 1);
+    const wide = story.current('wide');
+    expect([wide?.phase, wide?.milestone]).toEqual(['starting', 'profiled']);
+  });
+});
+
 describe('the gate of a device', () => {
   it('[items 83, 84] is held from launch until the engine has measured, and shows by whom and since when', () => {
     const story = new Story({ devices, models: [small('a'), small('b')] });

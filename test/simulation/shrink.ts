@@ -10,11 +10,10 @@ export interface Regression {
 }
 
 export function shrink(scenario: Scenario): Regression | undefined {
-  const every = { checkEvery: 1 };
-  const first = runScenario(scenario, every).failure;
+  const first = runScenario(scenario).failure;
   if (!first) return undefined;
   const violation = first.violation.id;
-  const fails = (candidate: Scenario): boolean => runScenario(candidate, every).failure?.violation.id === violation;
+  const fails = (candidate: Scenario): boolean => runScenario(candidate).failure?.violation.id === violation;
   let smallest = scenario;
   const keepIfFails = (candidate: Scenario): boolean => {
     if (!fails(candidate)) return false;
@@ -38,7 +37,7 @@ export function shrink(scenario: Scenario): Regression | undefined {
   smallest = fewerIntents(smallest, fails);
   const last = Math.max(0, ...smallest.intents.map((intent) => intent.at));
   keepIfFails({ ...smallest, safetyMs: last + 1 });
-  const message = runScenario(smallest, every).failure?.message ?? first.message;
+  const message = runScenario(smallest).failure?.message ?? first.message;
   return { violation, message, scenario: smallest };
 }
 

@@ -11,7 +11,7 @@ import { syncClocks } from './clocks.ts';
 import { isListed } from './devices.ts';
 import { cancelPreparation } from './prepare.ts';
 import { blank, NO_SHARE } from './start.ts';
-import { gateIsFree, takeGate } from './start-gate.ts';
+import { gateIsFree, joinGates, takeGate } from './start-gate.ts';
 import { stopNow } from './stop.ts';
 import { forgetPlace } from './scaling.ts';
 import { isWanted } from './wanted.ts';
@@ -63,6 +63,7 @@ export function found(run: Run, seen: FoundReplica): void {
   forgetPlace(run, model);
   model.current = replica.id;
   if (gateIsFree(state, replica, 'start')) takeGate(state, replica, now);
+  else joinGates(state, replica, now);
   state.deadlines.set(`start:${replica.id}`, now + model.settings.startTimeout);
   state.deadlines.set(`stall:${replica.id}`, now + model.settings.startStallTimeout);
   syncClocks(run, model);

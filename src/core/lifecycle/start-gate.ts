@@ -70,10 +70,15 @@ export function takeGate(state: FleetState, replica: Replica, now: Milliseconds)
   for (const device of devicesOf(state, replica)) hold(device, replica.id, now);
 }
 
+/** For one that was found in its middle: whoever holds the others passes them on. Nothing moves because it was found. */
+export function joinGates(state: FleetState, replica: Replica, now: Milliseconds): void {
+  for (const device of devicesOf(state, replica)) if (device.gateHolder === null) hold(device, replica.id, now);
+}
+
 /** For an end that waits for nobody: whoever measures beside it goes on holding. */
 export function takeFreeGates(state: FleetState, replica: Replica, now: Milliseconds): void {
   shake(state, replica, now);
-  for (const device of devicesOf(state, replica)) if (device.gateHolder === null) hold(device, replica.id, now);
+  joinGates(state, replica, now);
 }
 
 function hold(device: Device, replicaId: string, now: Milliseconds): void {
