@@ -2,71 +2,38 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { generate } from './generate.ts';
+import { MARKS } from './marks.ts';
 import { runScenario } from './run-scenario.ts';
 import type { Regression } from './shrink.ts';
 
-const SEEDS = 200;
 const REGRESSIONS = join(import.meta.dirname, 'regressions');
 
-/** What two hundred seeds must have met at least once, or they prove little. */
-const MARKS = [
-  'cut:drain_timeout',
-  'cut:shutting_down',
-  'cut:upstream_timeout',
-  'device.overrun',
-  'device.seen',
-  'device.silent',
-  'devices_seen',
-  'end:abandoned',
-  'end:client_closed',
-  'end:model_backing_off',
-  'end:model_start_failed',
-  'end:no_capacity',
-  'end:queue_full',
-  'end:queue_timeout',
-  'end:shutting_down',
-  'grant.after_return',
-  'killed',
-  'model.prepare_cancelled',
-  'model.prepare_failed',
-  'model.prepared',
+/** Small worlds, and some of those that are like life. */
+const SEEDS = Array.from({ length: 240 }, (_, index) => index + 1).filter((seed) => seed % 4 !== 1 || seed < 32);
+
+/** So rare that only the long form (`--marks --minutes 20`) is sure to meet them. */
+const RARE: ReadonlySet<string> = new Set([
+  'footprint.doubted',
+  'model.resized',
   'model.restored',
-  'reload.device_lost',
-  'reload.removed',
-  'reload.spec',
-  'replica.abandoned',
-  'replica.disturbed',
-  'replica.evicted',
-  'replica.fenced',
-  'replica.idle',
-  'replica.measured',
-  'replica.not_adopted',
-  'replica.stuck',
-  'replica.withdrawn',
-  'retry.budget_empty',
-  'retry.granted',
-  'stop:crashed',
-  'stop:reload',
-  'stop:stalled',
-  'stop:unhealthy',
-  'stop:unload',
-];
+  'reload.slots_shrunk_in_use',
+]);
 
 describe('the fleet in simulation', () => {
-  it(`keeps every promise in ${SEEDS} worlds full of faults, and comes right when they end`, () => {
-    const marks = new Map<string, number>();
+  it(`keeps every promise in ${SEEDS.length} worlds full of faults, and comes right when they end`, () => {
+    const marks = new Set<string>();
     const failures: string[] = [];
-    for (let seed = 1; seed <= SEEDS; seed += 1) {
+    for (const seed of SEEDS) {
       const outcome = runScenario(generate(seed));
-      for (const [name, count] of outcome.marks) marks.set(name, (marks.get(name) ?? 0) + count);
+      for (const name of outcome.marks.keys()) marks.add(name);
       if (outcome.failure) failures.push(`seed ${seed}: ${outcome.failure.message}`);
     }
     expect(failures).toEqual([]);
-    expect(MARKS.filter((name) => !marks.has(name))).toEqual([]);
+    expect(Object.keys(MARKS).filter((name) => !marks.has(name) && !RARE.has(name))).toEqual([]);
   }, 180_000);
 
   it('tells the same story twice for one seed', () => {
-    for (const seed of [3, 77, 191]) {
+    for (const seed of [3, 5, 78, 191]) {
       const first = runScenario(generate(seed));
       const second = runScenario(generate(seed));
       expect(second.hash).toBe(first.hash);
@@ -88,7 +55,7 @@ describe('worlds that once broke a promise', () => {
   for (const file of readdirSync(REGRESSIONS)) {
     const regression = JSON.parse(readFileSync(join(REGRESSIONS, file), 'utf8')) as Regression;
     it(`keeps ${regression.violation} in ${file.replace('.json', '')}`, () => {
-      expect(runScenario(regression.scenario).failure).toBeNull();
+      expect(runScenario(regression.scenario, { checkEvery: 1 }).failure).toBeNull();
     });
   }
 });
