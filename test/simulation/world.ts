@@ -15,6 +15,7 @@ import { Obligations } from './obligations.ts';
 import { Policy } from './policy.ts';
 import { strike } from './troubles.ts';
 import { settingsOf, UNREAD, unreadSettings, type Intent, type ReloadChange, type Scenario } from './scenario.ts';
+import { Verdicts } from './verdicts.ts';
 
 export interface Restart {
   readonly adoptable: boolean;
@@ -65,7 +66,7 @@ export class World {
       new Launches(kernel),
     );
     this.#marks = new Marks(kernel, (name) => this.history.mark(name));
-    kernel.observers.push(new Obligations(kernel), this.#marks);
+    kernel.observers.push(new Obligations(kernel), new Verdicts(kernel), this.#marks);
     this.engines.swept = () => this.monitor.lookAtAll();
     this.kernel.perform = (effect) => this.#perform(effect);
     this.kernel.after(0, () => this.monitor.begin());
