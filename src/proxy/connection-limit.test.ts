@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { connectionLimit } from './connection-limit.ts';
+import { connectionLimit, controlLimit } from './connection-limit.ts';
 
 const limitOf = (limits: string | undefined): Promise<number> => connectionLimit({ readText: async () => limits });
 const open = (soft: number | string): string =>
@@ -16,6 +16,16 @@ describe('the number of clients', () => {
   ] as const)('leaves others their share of %s descriptors [I-95]', async (descriptors, clients) => {
     expect(await limitOf(open(descriptors))).toBe(clients);
   });
+
+  it.each([4_096, 1_024, 512, 256])(
+    'and of operators, both full, leaves what ends engines of %i descriptors',
+    async (descriptors) => {
+      const clients = await limitOf(open(descriptors));
+      // Some requests in flight, with a connection to their engine each, beside the gateway's own files.
+      expect(descriptors - clients - controlLimit(clients)).toBeGreaterThanOrEqual(96 + 60);
+      expect(controlLimit(clients)).toBeGreaterThanOrEqual(16);
+    },
+  );
 
   it('is our own where the system does not tell its limit', async () => {
     expect(await limitOf(undefined)).toBe(16_384);

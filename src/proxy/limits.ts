@@ -16,13 +16,15 @@ export const BODY_RATE: Bytes = 16 * KIB;
 export const MAX_HEADER_BYTES: Bytes = 16 * KIB;
 export const MAX_HEADERS = 100;
 export const MAX_REQUESTS_PER_SOCKET = 10_000;
-/** Connections of clients, all together; what comes beyond is closed at once. */
+/** Connections of clients; what comes beyond is closed at once. */
 export const MAX_CONNECTIONS = 16_384;
 /** Descriptors that clients never get: for engines, their logs, the probe, files, and whatever ends a process. */
 export const OWN_DESCRIPTORS = 96;
 /** Descriptors beyond these are for clients alone: requests in flight have a second one, to their engine. */
 export const SHARED_DESCRIPTORS = 512;
 export const LEAST_CONNECTIONS = 16;
+/** Connections to a listener of the control plane alone: those of operators, beside all of the clients'. */
+export const MAX_CONTROL_CONNECTIONS = 128;
 /** Parsed requests that may wait behind the running one of a connection. */
 export const MAX_PIPELINED = 16;
 /** After an early refusal: what is still read and thrown away, and for how long. */

@@ -4,7 +4,7 @@ import type { UpstreamPools } from '../controller/gate.ts';
 import type { ProxyStats } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
 import { BodyBudget } from './body-budget.ts';
-import { connectionLimit } from './connection-limit.ts';
+import { connectionLimit, controlLimit } from './connection-limit.ts';
 import { Front } from './front.ts';
 import { Listener } from './listener.ts';
 import { systemNetwork } from './network.ts';
@@ -30,7 +30,7 @@ export interface DataPlaneStats extends ProxyStats {
 export interface Proxy {
   /** Rejects when the port cannot be bound. */
   listen(address: Address): Promise<{ readonly port: number }>;
-  /** A listener for the control plane alone, with the same limits. */
+  /** A listener for the control plane alone, with the same limits, but for fewer connections. */
   listenControl(address: Address, control: ControlPaths): Promise<{ readonly port: number }>;
   /** From now on every new request is told `shutting_down`, and no connection is kept alive. Still listens: to say so. */
   refuseNew(): void;
@@ -75,17 +75,21 @@ class DataPlane implements Proxy {
   }
 
   listen(address: Address): Promise<{ readonly port: number }> {
-    return this.open(address, this.world.control);
+    return this.open(address, this.world.control, (clients) => clients);
   }
 
   listenControl(address: Address, control: ControlPaths): Promise<{ readonly port: number }> {
-    return this.open(address, control);
+    return this.open(address, control, controlLimit);
   }
 
-  private async open(address: Address, control: ControlPaths | undefined): Promise<{ readonly port: number }> {
+  private async open(
+    address: Address,
+    control: ControlPaths | undefined,
+    limit: (clients: number) => number,
+  ): Promise<{ readonly port: number }> {
     await this.world.writers.check();
     const front = new Front(this.world, isLoopbackHost(address.host), control);
-    const listener = new Listener(this.world, front, await connectionLimit(this.world.platform.files));
+    const listener = new Listener(this.world, front, limit(await connectionLimit(this.world.platform.files)));
     this.listeners.push(listener);
     return listener.listen(address);
   }
