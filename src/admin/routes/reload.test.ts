@@ -66,6 +66,14 @@ describe('POST /gateway/reload', () => {
     expect([answer.dry_run, asked]).toEqual([dryRun, [dryRun]]);
   });
 
+  it.each(['yes', 'True', 'no', 'true '])('changes nothing when dry_run=%s says neither', async (text) => {
+    const { ask, asked } = await bench(async () => APPLIED);
+    const answer = await ask(`/gateway/reload?dry_run=${encodeURIComponent(text)}`, POST);
+    expect(answer.status).toBe(400);
+    expect(errorAnswer.parse(await answer.json()).error).toMatchObject({ code: 'invalid_body', param: 'dry_run' });
+    expect(asked).toEqual([]);
+  });
+
   it('answers 422 with every problem, and the first error in the message', async () => {
     const problems = [problem('warning', 'limits.one'), problem('error', 'limits.two'), problem('info', 'x')];
     const { ask } = await bench(async () => ({ result: 'rejected', version: 1, diff: null, problems }));

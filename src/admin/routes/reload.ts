@@ -13,7 +13,10 @@ export function reloadRoutes({ reload }: AdminOptions): readonly Route[] {
   return [
     post('/gateway/reload', 'admin', async (context) => {
       if (!reload) return errorReply(gatewayError('route_not_found', 'This gateway cannot read its configuration.'));
-      const dryRun = isTrue(context.req.query('dry_run'));
+      const dryRun = dryRunOf(context.req.query('dry_run'));
+      if (dryRun === undefined) {
+        return errorReply(gatewayError('invalid_body', 'dry_run must be true or false.', { param: 'dry_run' }));
+      }
       const report = await reload(dryRun);
       const answer = answerOf(report, dryRun);
       if (report.result !== 'rejected') return jsonReply(answer);
@@ -21,6 +24,12 @@ export function reloadRoutes({ reload }: AdminOptions): readonly Route[] {
       return jsonReply({ ...errorBody(error), ...answer }, ERRORS.config_invalid.status);
     }),
   ];
+}
+
+/** Undefined when it says neither: whoever meant to look must not have changed anything. */
+function dryRunOf(text: string | undefined): boolean | undefined {
+  if (isTrue(text)) return true;
+  return text === undefined || text === 'false' || text === '0' ? false : undefined;
 }
 
 function messageOf({ problems }: ReloadReport): string {
