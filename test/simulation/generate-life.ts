@@ -1,6 +1,6 @@
 /** Worlds like life: more devices and models than fit, hours of load that comes and goes, and what breaks in hours. */
 import { HOUR, MINUTE, SECOND, type Milliseconds } from '../../src/units.ts';
-import { drawDevices, drawFault, drawModels } from './generate.ts';
+import { drawDevices, drawFault, drawModels } from './generate-swarm.ts';
 import { RECOUNT_EVERY } from './kernel.ts';
 import { Random } from './random.ts';
 import type { Intent, Scenario, SimulatedDevice, SimulatedModel } from './scenario.ts';
