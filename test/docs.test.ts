@@ -8,6 +8,7 @@ import type { MemoryRules } from '../src/core/memory/sizing.ts';
 import { GIB, MIB } from '../src/units.ts';
 import { unshown } from '../tools/docs/original-page.ts';
 import { PAGES } from '../tools/docs/pages.ts';
+import { unshownRows } from '../tools/docs/reliability-page.ts';
 import { keysOf, taggedTests } from '../tools/docs/tagged-tests.ts';
 import { load } from './support/load-config.ts';
 import { filesUnder, readSource, ROOT } from './support/source-tree.ts';
@@ -103,5 +104,9 @@ describe('the promises', () => {
   it('are each shown by at least one test', () => {
     const missing = unshown(taggedTests());
     expect(missing, `no test carries: ${missing.join(', ')}`).toEqual([]);
+  });
+
+  it('of reliability are each shown by a test or a rule, or say why not', () => {
+    expect(unshownRows()).toEqual([]);
   });
 });

@@ -9,6 +9,7 @@ import { configurationPage } from './configuration-page.ts';
 import { errorsPage } from './errors-page.ts';
 import { metricsPage } from './metrics-page.ts';
 import { originalPage } from './original-page.ts';
+import { reliabilityPage } from './reliability-page.ts';
 import { taggedTests } from './tagged-tests.ts';
 
 /** Seconds from SIGTERM to the end, with every default and a model in a container. */
@@ -22,6 +23,7 @@ export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/errors.md': errorsPage,
   'docs/metrics.md': metricsPage,
   'docs/original.md': () => originalPage(taggedTests()),
+  'docs/reliability.md': reliabilityPage,
   'docker-compose.yml': async () => composeFile(await longestEnd()),
   'examples/portainer.yml': async () => portainerFile(await longestEnd()),
   'gateway.schema.json': renderJsonSchema,

@@ -61,11 +61,15 @@ export interface LogLine {
 /** Access lines, and everything else that is worth a look afterwards. */
 class Log {
   readonly outcomes: Record<string, number> = {};
+  /** Access lines in their order, once somebody wants them. */
+  kept: string[] | null = null;
   readonly oddLines: Record<string, string[]> = {};
   readonly decisions: LogLine[] = [];
   readonly errors: string[] = [];
   said = new Set<string>();
   url: string | null = null;
+  /** Of `performance.now()`, of the last process. */
+  listeningAt = Infinity;
 
   /** The first of each outcome are kept whole. */
   private odd(outcome: string, text: string): void {
@@ -75,6 +79,7 @@ class Log {
 
   line(text: string): void {
     if (text.includes('"msg":"request"')) {
+      this.kept?.push(text);
       const outcome = /"outcome":"(\w+)"/.exec(text)?.[1] ?? 'none';
       this.outcomes[outcome] = (this.outcomes[outcome] ?? 0) + 1;
       if (outcome !== 'completed' && outcome !== 'client_closed') this.odd(outcome, text);
@@ -82,7 +87,10 @@ class Log {
     }
     if (!text.startsWith('{')) return;
     const parsed = JSON.parse(text) as LogLine & { readonly level?: number | string };
-    if (parsed.msg === 'listening') this.url = parsed.url ?? null;
+    if (parsed.msg === 'listening') {
+      this.url = parsed.url ?? null;
+      this.listeningAt = performance.now();
+    }
     if (parsed.event === undefined) this.said.add(parsed.msg);
     else this.decisions.push(parsed);
     if (parsed.level === 'error' || parsed.level === 50) this.errors.push(text);

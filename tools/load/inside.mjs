@@ -9,11 +9,15 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 const delay = monitorEventLoopDelay({ resolution: 10 });
 
-/** Runs in the heap: counts every living object by its class, and the listeners on all that can have some. */
+/**
+ * Runs in the heap: counts every living object by its class, and the listeners on all that can have some. Targets of Node's
+ * own kind, abort signals among them, keep theirs under a symbol.
+ */
 const CENSUS = `function () {
   const classes = {};
   let listeners = 0;
   let timers = 0;
+  const isTarget = (one) => Object.prototype.isPrototypeOf.call(EventTarget.prototype, one);
   for (const one of this) {
     let name;
     try { name = Object.getPrototypeOf(one)?.constructor?.name ?? ''; } catch { continue; }
@@ -25,22 +29,14 @@ const CENSUS = `function () {
         listeners += Array.isArray(held) ? held.length : 1;
       }
     }
-  }
-  return { classes, listeners, timers };
-}`;
-
-/** Listeners on abort signals and other targets of Node's own kind: they are kept under a symbol. */
-const TARGETS = `function () {
-  let listeners = 0;
-  for (const one of this) {
+    if (!isTarget(one)) continue;
     for (const symbol of Object.getOwnPropertySymbols(one)) {
-      if (symbol.description !== 'kEvents' && symbol.description !== 'events') continue;
-      const held = one[symbol];
-      if (!(held instanceof Map)) continue;
-      for (const root of held.values()) listeners += typeof root?.size === 'number' ? root.size : 0;
+      if (symbol.description !== 'kEvents') continue;
+      // A map that is safe from changes of its prototype, and so no instance of Map.
+      Map.prototype.forEach.call(one[symbol], (root) => { listeners += root.size; });
     }
   }
-  return listeners;
+  return { classes, listeners, timers };
 }`;
 
 /**
@@ -88,23 +84,18 @@ function census() {
   const session = new Session();
   session.connect();
   try {
-    const { classes, listeners, timers } = over(session, 'Object.prototype', CENSUS);
-    const onTargets = over(session, 'EventTarget.prototype', TARGETS);
+    const counted = over(session, 'Object.prototype', CENSUS);
     ask(session, 'Runtime.releaseObjectGroup', { objectGroup: 'look' });
-    return { classes, timers, listeners: listeners + onTargets };
+    return counted;
   } finally {
     session.disconnect();
   }
 }
 
 async function look() {
-  for (let times = 0; times < 3; times += 1) {
-    globalThis.gc?.();
-    await turn();
-  }
   const resources = tally(process.getActiveResourcesInfo());
+  // The query collects all garbage there is before it looks.
   const counted = census();
-  globalThis.gc?.();
   await turn();
   globalThis.gc?.();
   return { memory: process.memoryUsage(), resources, ...counted };

@@ -13,8 +13,10 @@ const ENOUGH = 3;
 
 export interface Recounted {
   seconds: number;
-  /** Seconds in which some model was never at rest long enough to be compared. */
-  unseen: number;
+  /** One for each second and model. */
+  due: number;
+  /** Of these, done: the model was at rest long enough to be compared. */
+  compared: number;
   /** Seconds and model, with the numbers that differed. */
   readonly differences: string[];
   /** Broken within one single snapshot. */
@@ -25,7 +27,7 @@ export interface Recounted {
 }
 
 export class Recount {
-  readonly found: Recounted = { seconds: 0, unseen: 0, differences: [], broken: [], mostQueued: 0, rss: [] };
+  readonly found: Recounted = { seconds: 0, due: 0, compared: 0, differences: [], broken: [], mostQueued: 0, rss: [] };
   private readonly gateway: GatewayUnderLoad;
   private readonly generator: Generator;
   private readonly slots: number;
@@ -62,12 +64,13 @@ export class Recount {
     }
     if (over()) return;
     this.found.seconds += 1;
+    this.found.due += this.generator.underWay.size;
+    this.found.compared += this.generator.underWay.size;
     for (const model of open) {
       const seen = differences.get(model) ?? [];
-      if (seen.length >= ENOUGH)
-        this.found.differences.push(`second ${this.found.seconds}, ${model}: ${seen.at(-1) ?? ''}`);
+      if (seen.length < ENOUGH) this.found.compared -= 1;
+      else this.found.differences.push(`second ${this.found.seconds}, ${model}: ${seen.at(-1) ?? ''}`);
     }
-    if ([...open].some((model) => (differences.get(model) ?? []).length < ENOUGH)) this.found.unseen += 1;
   }
 
   /** For the models that nothing happened to between two looks: null = all agree, else what differed. */

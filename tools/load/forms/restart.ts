@@ -25,7 +25,9 @@ interface Death {
 interface Told {
   readonly results: Result[];
   readonly deaths: Death[];
+  /** From the moment in which it listens, and from the one in which its process was spawned. */
   readonly adoptionMs: number[];
+  readonly backMs: number[];
   readonly duplicates: string[];
   readonly notAdopted: string[];
   readonly strangers: string[];
@@ -83,7 +85,8 @@ async function die(gateway: GatewayUnderLoad, round: number, random: () => numbe
     },
     ALIVE_WITHIN_MS,
   );
-  told.adoptionMs.push(performance.now() - spawnedAt);
+  told.adoptionMs.push(performance.now() - gateway.log.listeningAt);
+  told.backMs.push(performance.now() - spawnedAt);
   await inspect(gateway, ready, told);
 }
 
@@ -120,7 +123,7 @@ export const restartForm: Form = {
     const generator = new Generator(pool);
     const random = randomFrom(9);
     const told: Told = {
-      ...{ results: [], deaths: [], adoptionMs: [] },
+      ...{ results: [], deaths: [], adoptionMs: [], backMs: [] },
       ...{ duplicates: [], notAdopted: [], strangers: [] },
     };
     await Promise.all(MODELS.map((model) => generator.one({ model, stream: false, tokens: 1 })));
@@ -145,7 +148,7 @@ export const restartForm: Form = {
 };
 
 function judge(gates: Gates, told: Told, long: boolean): void {
-  const { results, deaths, adoptionMs, duplicates, notAdopted, strangers } = told;
+  const { results, deaths, adoptionMs, backMs, duplicates, notAdopted, strangers } = told;
   gates.atLeast('deaths [F99]', deaths.length, long ? 100 : 3);
   gates.none('two engines of one model [I-88]', duplicates);
   gates.none('engines that nobody knows, or that are missing [I-88]', strangers);
@@ -157,9 +160,10 @@ function judge(gates: Gates, told: Told, long: boolean): void {
   );
   gates.none('unexplained ends', tally(unexplained.map(({ end }) => end)));
   gates.atLeast('served', results.filter(({ end }) => end === '200').length, deaths.length);
-  if (long) gates.atMost('found again, p99', quantile(adoptionMs, 0.99), 3_000, 'ms');
-  gates.figure('found again, p50, ms', quantile(adoptionMs, 0.5));
-  gates.figure('found again, max, ms', Math.max(...adoptionMs));
+  if (long) gates.atMost('engines found again, from listening on, p99', quantile(adoptionMs, 0.99), 3_000, 'ms');
+  gates.figure('engines found again, from listening on, p50, ms', quantile(adoptionMs, 0.5));
+  gates.figure('the same with the start of the process, p50, ms', quantile(backMs, 0.5));
+  gates.figure('the same with the start of the process, p99, ms', quantile(backMs, 0.99));
   for (const [end, count] of Object.entries(tally(results.map(({ end }) => end))))
     gates.figure(`ended with ${end}`, count);
 }

@@ -15,7 +15,7 @@ export const turnsForm: Form = {
   title: 'two models that do not fit together, both wanted all the time',
   async run(gates, { long, say }) {
     const turn = long ? 8 : 3;
-    const seconds = long ? 300 : 14;
+    const seconds = long ? 300 : 11;
     const models = MODELS.map((name) => ({
       name,
       knobs: { START_MS: 300, TOKENS: 10, TOKEN_MS: 20 },

@@ -1,0 +1,73 @@
+/** Figures that were written down by the long runs: `docs/measurements/*.json`. A file that is not there has no section. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CanaryFigures } from '../../test/canaries/records.ts';
+import { readSource, ROOT } from '../../test/support/source-tree.ts';
+import type { Measured } from '../load/record.ts';
+import { code, table } from './markdown.ts';
+
+const FOLDER = 'docs/measurements';
+
+function read(name: string): unknown {
+  return existsSync(join(ROOT, FOLDER, name)) ? JSON.parse(readSource(`${FOLDER}/${name}`)) : undefined;
+}
+
+export function loadSections(): readonly string[] {
+  const folder = join(ROOT, FOLDER);
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => /^load-.*\.json$/.test(name)) : [];
+  return names.toSorted().flatMap((name) => {
+    const run = read(name) as Measured;
+    return [
+      `### ${run.form}: ${run.title}`,
+      `${run.date}, commit ${run.commit}, Node ${run.node}, ${run.cores} cores, load average of the machine ${run.load_average}, ` +
+        `${run.duration_s} s, ${code(`npm run load -- ${run.form}${run.long ? ' --long' : ''}`)}`,
+      table(
+        ['Gate', 'Measured', 'Limit', ''],
+        run.gates.map(({ name: gate, measured, limit, ok }) => [
+          plain(gate),
+          String(measured),
+          limit,
+          ok ? 'ok' : '**failed**',
+        ]),
+      ),
+      table(
+        ['Told without a limit', ''],
+        Object.entries(run.figures).map(([figure, value]) => [figure, String(value)]),
+      ),
+    ];
+  });
+}
+
+/** Tags are for machines. */
+const plain = (gate: string): string => gate.replaceAll(/\s*\[[^\]]+\]/g, '');
+
+export function canarySection(): readonly string[] {
+  const figures = read('canaries.json') as CanaryFigures | undefined;
+  if (figures === undefined) return [];
+  const { date, node, seeds, median, canaries } = figures;
+  return [
+    '## Planted bugs that the simulation finds',
+    `Each is one slip of one line, planted into the real source; [how it is done](../test/canaries/README.md). All ${canaries.length} were ` +
+      `found within ${seeds} seeds, half of them within ${median} (${date}, Node ${node}).`,
+    table(
+      ['Bug', 'What it breaks', 'Where', 'First seed', 'Seen by'],
+      canaries.map(({ name, breaks, file, firstSeed, violated }) => [
+        name,
+        breaks,
+        code(file),
+        String(firstSeed),
+        violated,
+      ]),
+    ),
+  ];
+}
+
+/** Whatever figures it holds, as they are named there. */
+export function simulationSection(): readonly string[] {
+  const figures = read('simulation.json');
+  if (typeof figures !== 'object' || figures === null) return [];
+  const rows = Object.entries(figures).flatMap(([name, value]) =>
+    typeof value === 'number' || typeof value === 'string' ? [[name.replaceAll('_', ' '), String(value)]] : [],
+  );
+  return ['## The simulation', 'The last long run.', table(['Figure', ''], rows)];
+}
