@@ -127,8 +127,8 @@ it('[F22] a server that is well and lists another model is a stranger: never rea
   expect(answer.status).toBe(503);
   const decisions = gateway.lines.map((line) => (JSON.parse(line) as { readonly event?: string }).event);
   expect(decisions).not.toContain('replica.ready');
-  // On the next port it is told again that it is not ours.
-  expect(decisions.filter((event) => event === 'replica.starting')).toHaveLength(2);
+  // On the next port it is told again that it is not ours; ports that others of this machine hold are passed over.
+  expect(decisions.filter((event) => event === 'replica.starting').length).toBeGreaterThanOrEqual(2);
   expect(await metric(gateway, 'upstream_requests_total')).toBe(0);
   await untilAtRest(gateway);
 });
