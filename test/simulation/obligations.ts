@@ -1,7 +1,7 @@
 /** What a single step owes to those whom it concerns, worked out anew from what was said before it and after it. */
 import type { Decision, FleetEffect } from '../../src/core/effects.ts';
 import type { FleetEvent, FoundReplica } from '../../src/core/events.ts';
-import type { Model, Replica } from '../../src/core/state.ts';
+import type { Model, Replica, ReplicaRef } from '../../src/core/state.ts';
 import type { Milliseconds } from '../../src/units.ts';
 import type { Kernel, Observer } from './kernel.ts';
 import { couldFit, wishOf } from './refusals.ts';
@@ -15,6 +15,8 @@ export class Obligations implements Observer {
   readonly #returned = new Set<string>();
   /** Per replica: looks in a row at which it refused or was silent. */
   readonly #strikes = new Map<string, number>();
+  /** Of everything that was launched, in whichever life. */
+  readonly #generations = new Map<string, number>();
   #life = 0;
   /** Models in line for memory after the step before, longest waiting first, with the time since when. */
   readonly #line: { readonly name: string; readonly since: Milliseconds | null }[] = [];
@@ -28,6 +30,7 @@ export class Obligations implements Observer {
     // A new gateway looks anew.
     if (this.#life !== kernel.life) this.#strikes.clear();
     this.#life = kernel.life;
+    if ('replica' in event) this.#isOfToday(event.replica, effects);
     if (event.kind === 'time.passed') this.#nothingIsOverdue();
     if (event.kind === 'replica.checked') this.#isAlive(event);
     for (const effect of effects) {
@@ -45,6 +48,7 @@ export class Obligations implements Observer {
           break;
         }
         case 'replica.launch':
+          this.#generations.set(effect.replica.id, effect.replica.generation);
           kernel.check('I-88', !kernel.state.adopting, () => `${effect.replica.id} starts while others are looked for`);
           break;
         case 'decision':
@@ -103,6 +107,13 @@ export class Obligations implements Observer {
     // Refusing and being silent are counted apart.
     const most = 2 * STRIKES - 2;
     this.#kernel.check('health', count <= most, () => `${id} has not answered ${count} times and is still ready`);
+  }
+
+  /** Word of an earlier generation changes nothing. */
+  #isOfToday({ id, generation }: ReplicaRef, effects: readonly FleetEffect[]): void {
+    const known = this.#generations.get(id);
+    const heard = known !== undefined && known !== generation && effects.length > 0;
+    this.#kernel.check('I-18', !heard, () => `word of ${id}/${generation} is taken for one of ${id}/${known}`);
   }
 
   #comesBack(id: string): void {

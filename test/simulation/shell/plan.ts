@@ -45,6 +45,7 @@ export function planOf(seed: number): ShellPlan {
       latencyMs: random.pick([0, 1, 5, 40]),
       pieceBytes: random.pick([0, 0, 1, 7, 64]),
       windowBytes: random.pick([256, 4_096, 65_536]),
+      bufferBytes: random.pick([512, 16_384]),
     },
     engines: {
       startMs: random.pick([50, 2_000, 30_000]),

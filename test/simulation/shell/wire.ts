@@ -3,7 +3,7 @@
  * the world, a client or an engine. Bytes arrive late, in pieces, in order; an end behind them, a reset over them.
  */
 import { Duplex } from 'node:stream';
-import type { Milliseconds } from '../../../src/units.ts';
+import type { Bytes, Milliseconds } from '../../../src/units.ts';
 import type { Random } from '../random.ts';
 import type { Time } from './time.ts';
 
@@ -14,6 +14,8 @@ export interface WireRules {
   readonly pieceBytes: number;
   /** What may be under way to a party that does not read. */
   readonly windowBytes: number;
+  /** What a socket takes before it says that it is enough. */
+  readonly bufferBytes?: number;
 }
 
 /** What a party hears of its end. */
@@ -23,6 +25,7 @@ export interface Party {
   ended(how: 'end' | 'reset'): void;
 }
 
+const DEFAULT_BUFFER: Bytes = 16_384;
 /** Of what is sent at once. */
 const MAX_PIECES = 400;
 /** A system hands over no more in one piece. */
@@ -115,7 +118,8 @@ export class WireSocket extends Duplex {
   private finishing: ((error?: Error | null) => void) | null = null;
 
   constructor(options: WireOptions) {
-    super({ allowHalfOpen: options.halfOpen, autoDestroy: true, emitClose: true });
+    const writableHighWaterMark = options.rules.bufferBytes ?? DEFAULT_BUFFER;
+    super({ allowHalfOpen: options.halfOpen, autoDestroy: true, emitClose: true, writableHighWaterMark });
     const { time, random, rules } = options;
     this.options = options;
     this.incoming = new Lane(time, random, rules, () => this.pump());
