@@ -105,7 +105,8 @@ process.on('message', (message) => {
   if (typeof message !== 'object' || message === null || !('look' in message)) return;
   const number = message.look;
   if ('loop' in message) {
-    process.send?.({ look: number, loop: { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 } });
+    const loop = { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 };
+    process.send?.({ look: number, loop, memory: process.memoryUsage() });
     delay.reset();
     return;
   }

@@ -35,6 +35,9 @@ it('a quantile is a value that was measured, and of nothing it is none', () => {
 
 it('growth compares the last third with the one before it', () => {
   expect(growthOfLastThird([9, 9, 9, 100, 100, 100, 105, 105, 105])).toBeCloseTo(0.05, 9);
+  const saw = Array.from({ length: 300 }, (_, index) => 100 + (index % 30) * 5 + (index >= 200 ? 20 : 0));
+  expect(growthOfLastThird(saw, 0.1)).toBeGreaterThan(0.15);
+  expect(Math.abs(growthOfLastThird(saw.slice(0, 200), 0.1))).toBeLessThan(0.05);
 });
 
 it('a seed repeats its sequence', () => {

@@ -61,10 +61,13 @@ export function slopeOf(points: readonly Point[], seed = 1): Slope {
   return { slope: theilSen(points), low: quantile(drawn, 0.025), high: quantile(drawn, 0.975) };
 }
 
-/** How much more the last third shows than the one before it, as a share: 0.05 = 5 % more. By medians. */
-export function growthOfLastThird(values: readonly number[]): number {
+/**
+ * How much more the last third shows than the one before it, as a share: 0.05 = 5 % more. By the `share` quantile of each:
+ * 0.5 for what should stay, 0.1 for what rises until garbage is collected and should fall to the same height again.
+ */
+export function growthOfLastThird(values: readonly number[], share = 0.5): number {
   const third = Math.floor(values.length / 3);
-  return median(values.slice(-third)) / median(values.slice(third, 2 * third)) - 1;
+  return quantile(values.slice(-third), share) / quantile(values.slice(third, 2 * third), share) - 1;
 }
 
 /** How often each value occurs. */

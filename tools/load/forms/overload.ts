@@ -149,7 +149,8 @@ function judge(gates: Gates, { over, storm, rss, long, tickMs, capacities: [befo
     QUEUE_TIMEOUT_S * 1_000 + tickMs,
     'ms',
   );
-  if (long) gates.atMost('rss, last third against the one before', growthOfLastThird(rss) * 100, 5, '%');
+  if (long)
+    gates.atMost('rss where it is low, last third against the one before', growthOfLastThird(rss, 0.1) * 100, 5, '%');
   const refusals = over.results
     .filter(({ end }) => end === '429 queue_full')
     .map(({ sentAt, endAt }) => endAt - sentAt);
@@ -163,6 +164,7 @@ function judge(gates: Gates, { over, storm, rss, long, tickMs, capacities: [befo
   gates.figure('wait of the served p99, ms', quantile(waits, 0.99));
   gates.figure('refusal p50, ms', quantile(refusals, 0.5));
   gates.figure('refusal p99, ms', quantile(refusals, 0.99));
-  gates.figure('rss at the end, MiB', (rss.at(-1) ?? 0) / MIB);
+  gates.figure('rss p10, MiB', quantile(rss, 0.1) / MIB);
+  gates.figure('rss max, MiB', Math.max(...rss) / MIB);
   gates.figure('sent during the storm, times the capacity', storm.sent / storm.seconds / between);
 }
