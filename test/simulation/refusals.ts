@@ -95,7 +95,7 @@ export function whyRefusalIsWrong(refusal: Refusal): string | null {
       return unless(model !== undefined && timeIsOver(refusal, model), 'it has not waited that long');
     case 'no_capacity':
       if (!model) return 'its model is not there';
-      return unless(timeIsOver(refusal, model) || !couldFit(state, model), 'it could fit');
+      return unless(timeIsOver(refusal, model) || !couldFit(state, model) || failedInThisStep(refusal), 'it could fit');
     case 'model_not_found':
       return unless(model === undefined, 'the model is there');
     case 'model_backing_off':
@@ -115,6 +115,13 @@ export function whyRefusalIsWrong(refusal: Refusal): string | null {
     default:
       return 'the core has no such refusal';
   }
+}
+
+/** It was promised memory and could not even begin: when others were refused for it, nobody knew. */
+function failedInThisStep({ state, now }: Refusal): boolean {
+  return [...state.replicas.values()].some(
+    ({ createdAt, stopReason }) => createdAt === now && stopReason === 'start_failed',
+  );
 }
 
 function queueFull({ event, error, waitingBefore, readyBefore }: Refusal, model: Model | undefined): string | null {

@@ -156,7 +156,8 @@ export class World {
   }
 
   #look(adoptable: boolean, lost: number): void {
-    for (const found of this.engines.found(adoptable, lost)) this.kernel.step({ kind: 'replica.found', found });
+    for (const found of this.engines.found(adoptable, this.engines.faults ? lost : 0))
+      this.kernel.step({ kind: 'replica.found', found });
     for (const engine of this.engines.all.values()) if (engine.forgotten) this.history.mark('replica.orphan_forgotten');
     this.monitor.lookAtAll();
     this.kernel.step({ kind: 'adoption.ended' });
