@@ -152,6 +152,13 @@ export const STORIES: readonly Story[] = [
     },
   },
   {
+    name: 'two requests behind each other, and room for both answers',
+    tell: (bench) => {
+      bench.onRequest = answers(bench, whole(200, '{"id":1}'));
+      bench.client().far.send(post(PLAIN) + post(PLAIN));
+    },
+  },
+  {
     name: 'two requests behind each other, and large errors of the engine',
     options: { windowBytes: 64 },
     tell: (bench) => {
