@@ -15,6 +15,8 @@ interface Fetch {
   readonly model: string;
   readonly life: number;
   over: boolean;
+  /** Told while the gateway stood still. */
+  readonly told: FleetEvent[];
 }
 
 const STEPS = 4;
@@ -28,8 +30,8 @@ export class Files {
   readonly #models: ReadonlyMap<string, SimulatedModel>;
   readonly #running = new Map<string, Fetch>();
   readonly #orders = new Map<string, Order[]>();
-  /** Models whose fetch ended while the gateway stood still: it may give up what it has not heard the end of. */
-  readonly #unheard = new Set<string>();
+  /** Fetches that ended while the gateway stood still: it may give up what it has not heard the end of. */
+  readonly #unheard = new Map<string, Fetch>();
   /** Spec hashes of what was fetched once. */
   readonly #cached = new Set<string>();
 
@@ -55,32 +57,33 @@ export class Files {
 
   prepare(name: string): void {
     this.#kernel.check('prepare', !this.#running.has(name), () => `the files of ${name} are fetched twice at a time`);
-    const fetch: Fetch = { model: name, life: this.#kernel.life, over: false };
+    const fetch: Fetch = { model: name, life: this.#kernel.life, over: false, told: [] };
     this.#running.set(name, fetch);
     this.#unheard.delete(name);
     const model = this.#models.get(name);
     const spec = this.#spec(name);
     const order = this.faults ? this.#orders.get(name)?.shift() : undefined;
     const size = model?.size ?? null;
-    if (size) this.#later(fetch, this.#latency(), () => this.#tell({ kind: 'model.sized', model: name, size }));
+    if (size) this.#later(fetch, this.#latency(), () => this.#tell(fetch, { kind: 'model.sized', model: name, size }));
     const span = this.#cached.has(spec) ? this.#latency() : this.#latency() + (model?.prepareMs ?? 0);
     if (order) return this.#fail(fetch, order, span);
     for (let step = 1; step < STEPS && span > 1_000; step += 1) {
-      this.#later(fetch, (span * step) / STEPS, () => this.#progress(name, step / STEPS));
+      this.#later(fetch, (span * step) / STEPS, () => this.#progress(fetch, step / STEPS));
     }
     // After the size: the answers of one preparation come in the order in which it finds them out.
     this.#later(fetch, Math.max(span, this.#latencyMs + 1), () => {
       this.#end(fetch);
       this.#cached.add(spec);
-      this.#tell({ kind: 'model.prepared', model: name, image: null });
+      this.#tell(fetch, { kind: 'model.prepared', model: name, image: null });
     });
   }
 
   cancel(name: string): void {
-    const fetch = this.#running.get(name);
-    if (!fetch && this.#unheard.delete(name)) return;
+    const fetch = this.#running.get(name) ?? this.#unheard.get(name);
     if (!fetch) return this.#kernel.fail('prepare', `the files of ${name} are not being fetched, and that is ended`);
     this.#end(fetch);
+    this.#unheard.delete(name);
+    this.#kernel.withdraw(fetch.told);
   }
 
   #fail(fetch: Fetch, { fault, cause }: Order, span: Milliseconds): void {
@@ -89,7 +92,7 @@ export class Files {
         return;
       case 'slow': {
         const crawl = (): void => {
-          this.#progress(fetch.model, 0.5);
+          this.#progress(fetch, 0.5);
           this.#later(fetch, SLOW_STEP, crawl);
         };
         this.#later(fetch, SLOW_STEP, crawl);
@@ -99,7 +102,7 @@ export class Files {
         this.#later(fetch, span, () => {
           this.#end(fetch);
           const message = 'its files are not to be had.';
-          this.#tell({ kind: 'model.prepare_failed', model: fetch.model, cause, message });
+          this.#tell(fetch, { kind: 'model.prepare_failed', model: fetch.model, cause, message });
         });
     }
   }
@@ -108,18 +111,19 @@ export class Files {
     return this.#kernel.state.models.get(name)?.settings.specHash ?? name;
   }
 
-  #progress(model: string, fraction: number): void {
-    this.#tell({ kind: 'model.prepare_progressed', model, phase: 'weights', fraction });
+  #progress(fetch: Fetch, fraction: number): void {
+    this.#tell(fetch, { kind: 'model.prepare_progressed', model: fetch.model, phase: 'weights', fraction });
   }
 
   #end(fetch: Fetch): void {
     fetch.over = true;
     if (this.#running.get(fetch.model) !== fetch) return;
     this.#running.delete(fetch.model);
-    if (this.#kernel.frozen) this.#unheard.add(fetch.model);
+    if (this.#kernel.frozen) this.#unheard.set(fetch.model, fetch);
   }
 
-  #tell(event: FleetEvent): void {
+  #tell(fetch: Fetch, event: FleetEvent): void {
+    if (this.#kernel.frozen) fetch.told.push(event);
     this.#kernel.step(event);
   }
 

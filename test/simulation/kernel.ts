@@ -95,6 +95,7 @@ export class Kernel {
   #observed = 0;
   /** While the gateway is stopped. */
   #backlog: FleetEvent[] | null = null;
+  readonly #withdrawn = new WeakSet<FleetEvent>();
   readonly #draw = (): number => this.#core.next();
   #wakeAt: Milliseconds | null = null;
 
@@ -144,7 +145,12 @@ export class Kernel {
   thaw(): void {
     const backlog = this.#backlog ?? [];
     this.#backlog = null;
-    for (const event of backlog) this.step(event);
+    for (const event of backlog) if (!this.#withdrawn.delete(event)) this.step(event);
+  }
+
+  /** What was told of this while the gateway stood still is not heard any more: who would have told it has been called off. */
+  withdraw(told: Iterable<FleetEvent>): void {
+    for (const event of told) this.#withdrawn.add(event);
   }
 
   /** Posts an event for this life of the gateway. */
