@@ -116,5 +116,7 @@ process.on('message', (message) => {
   );
 });
 delay.enable();
+// A load that dies takes its gateway with it.
+process.on('disconnect', () => process.kill(process.pid, 'SIGTERM'));
 // Neither keeps the program alive.
 process.channel?.unref();

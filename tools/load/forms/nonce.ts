@@ -16,7 +16,7 @@ const LIFE_MS = 15;
 const FAULT_SHARE = 0.04;
 const LEAVING_SHARE = 0.05;
 /** Of one request; that these end the engine's process makes them rare. */
-const FATAL_SHARE = 0.000_2;
+const FATAL_SHARE = 0.000_04;
 /** A short run has one of each at these requests. */
 const FATAL_AT = [500, 1_100, 1_700];
 const FATAL = ['crash', 'exit0', 'engine_dead_500'];
