@@ -42,12 +42,15 @@ export function readAnswerHead(text: string): AnswerHead | string {
     switch (name.length) {
       case 14:
         if (name.toLowerCase() !== 'content-length') break;
-        if (length !== null || !LENGTH.test(value)) return 'its content-length is not one number';
+        if (length !== null || !LENGTH.test(value) || line.includes('\t'))
+          return 'its content-length is not one number';
         length = Number(value);
         break;
       case 17:
         if (name.toLowerCase() !== 'transfer-encoding') break;
-        if (chunked || value.toLowerCase() !== 'chunked') return 'its transfer-encoding is not chunked';
+        // A tab is white space as good as a blank; llhttp takes `chunked` before one for another coding.
+        if (chunked || value.toLowerCase() !== 'chunked' || line.includes('\t'))
+          return 'its transfer-encoding is not chunked';
         chunked = true;
         break;
       case 10:

@@ -127,6 +127,8 @@ const HOSTILE: readonly (readonly [string, string])[] = [
   ['a length with a plus', `${OK}content-length: +4\r\n\r\nEVIL`],
   ['a length beyond all measure', `${OK}content-length: 99999999999999999999\r\n\r\nEVIL`],
   ['another transfer coding', `${OK}transfer-encoding: gzip, chunked\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n`],
+  ['a tab behind the transfer coding', `${OK}transfer-encoding: chunked\t\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n`],
+  ['a tab before a length', `${OK}content-length:\t4\r\n\r\nEVIL`],
   ['chunks in HTTP/1.0', 'HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n'],
   ['a folded field', `${OK}x: a\r\n EVIL: b\r\ncontent-length: 4\r\n\r\nEVIL`],
   ['a field without a name', `${OK}: EVIL\r\ncontent-length: 4\r\n\r\nEVIL`],
