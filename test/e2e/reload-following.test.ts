@@ -152,7 +152,7 @@ describe('after a reload', () => {
       const more = { drivers, devices: { probe: 'none' } };
       await using gateway = await startTestGateway({ yaml: gatewayYaml({ far }, more), env: { HF_HUB_OFFLINE: '1' } });
       // Its driver has told that it left nothing behind, and is closed.
-      expect([docker.asked.length > 0, docker.watchers]).toEqual([true, 0]);
+      await until(() => expect([docker.asked.length > 0, docker.watchers]).toEqual([true, 0]));
       const boxed = { repo: 'org/boxed', driver: 'docker', max_model_len: 8192, memory: '1GiB' };
       await gateway.rewrite(gatewayYaml({ far, boxed }, more));
       expect(await reload(gateway)).toMatchObject({ result: 'applied', diff: { add: ['boxed'] } });
