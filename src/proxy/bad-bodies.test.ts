@@ -4,6 +4,7 @@ import { createProxyBench, proxyModel, proxySettings, type ProxyBench } from '..
 import { rawRequest } from '../../test/support/raw-http.ts';
 import { plain } from '../../test/support/rude-upstream.ts';
 import { BODY, converse, get, refused, sized, withLength } from '../../test/support/stranger.ts';
+import { MAX_PIPELINED } from './limits.ts';
 
 let bench: ProxyBench;
 beforeAll(async () => {
@@ -103,6 +104,14 @@ describe('one connection', () => {
     const order = [...text.matchAll(/\{"n":(\d)\}/g)].map(([, n]) => Number(n));
     expect(order).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     expect(most).toBe(1);
+  });
+
+  it('B44 has what it sent ahead of its answers answered in part, and is told why no more', async () => {
+    const text = await converse(bench.port, get('/v1/models').repeat(100));
+    expect(text.match(/HTTP\/1\.1 200 OK/g)?.length).toBeGreaterThan(MAX_PIPELINED);
+    expect(text).toMatch(/HTTP\/1\.1 400 Bad Request[^]*More than 16 requests were sent ahead of their answers/);
+    expect(text).toMatch(/connection: close/);
+    expect(bench.telemetry.records.at(-1)).toMatchObject({ status: 400, code: 'invalid_body' });
   });
 
   it('B44 is ended when it pipelines without measure', async () => {

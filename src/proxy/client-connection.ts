@@ -48,17 +48,18 @@ export class ClientConnection {
     socket.on('error', () => undefined);
   }
 
-  /** Runs now, or when those before it are done. */
-  take(run: () => void, isWhole: () => boolean): void {
-    if (this.broken !== null || this.isEnding) return;
+  /** Runs now, or when those before it are done. False when as many wait as may: the caller says what is wrong with that. */
+  take(run: () => void, isWhole: () => boolean): boolean {
+    if (this.broken !== null || this.isEnding) return true;
     if (this.occupant === null && this.waiting.length === 0 && !this.socket.writableNeedDrain) {
       run();
     } else if (this.waiting.length < MAX_PIPELINED) {
       this.waiting.push({ run, isWhole });
       this.next();
     } else {
-      this.socket.destroy();
+      return false;
     }
+    return true;
   }
 
   occupy(occupant: Occupant): void {
@@ -99,6 +100,16 @@ export class ClientConnection {
     if (this.occupant?.requestBroken?.(error) === true) return;
     this.broken = { error, told };
     if (this.idle) this.tellBroken(this.broken);
+  }
+
+  /**
+   * More requests were sent ahead of their answers than may wait. Those that wait are dropped: kept until a long answer is
+   * written, what was parsed of them would be memory without bound. Whoever is being answered is cut off with them.
+   */
+  tooManyWait(error: GatewayError, told: () => void): void {
+    this.waiting = [];
+    if (this.idle) this.protocolError(error, told);
+    else this.socket.destroy();
   }
 
   private tellBroken({ error, told }: { error: GatewayError; told: () => void }): void {

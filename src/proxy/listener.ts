@@ -10,6 +10,7 @@ import {
   HEADERS_TIMEOUT,
   KEEP_ALIVE,
   MAX_HEADER_BYTES,
+  MAX_PIPELINED,
   MAX_REQUESTS_PER_SOCKET,
   REQUEST_TIMEOUT,
 } from './limits.ts';
@@ -143,7 +144,12 @@ export class Listener implements Ticking {
         else connection.refuseRaw(gatewayError('internal_error', 'The gateway failed on this request.'));
       }
     };
-    connection.take(serve, () => request.complete);
+    if (connection.take(serve, () => request.complete)) return;
+    const error = gatewayError(
+      'invalid_body',
+      `More than ${MAX_PIPELINED} requests were sent ahead of their answers. Wait for answers, or open more connections.`,
+    );
+    connection.tooManyWait(error, () => this.note(request.method ?? 'unknown', error));
   }
 
   private clientError(error: Error & { code?: string }, socket: Socket): void {
