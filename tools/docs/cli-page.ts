@@ -4,7 +4,7 @@ import { createProgram } from '../../src/cli/program.ts';
 import type { OutputStream, World } from '../../src/cli/world.ts';
 import { page, table } from './markdown.ts';
 
-const EXIT_CODES = [
+export const EXIT_CODES = [
   ['0', 'Done.'],
   ['1', 'A problem was found (`check`, `doctor`), a command failed, or a drain was cut short.'],
   ['2', 'Bad usage or configuration.'],
@@ -23,14 +23,22 @@ const TERMINAL: OutputStream = {
   style: (_name, text) => text,
 };
 
-export function cliPage(): string {
+/** The program as it is run, for those who only read it; nothing of it can be run. */
+export function documentedProgram(): Command {
   // Help texts need no more of the world than where they would be printed.
   const world = { version: '', out: TERMINAL, err: TERMINAL } as unknown as World;
-  const program = createProgram(world, () => undefined);
-  const commands = program
+  return createProgram(world, () => undefined);
+}
+
+export function documentedCommands(program: Command): readonly Command[] {
+  return program
     .createHelp()
     .visibleCommands(program)
     .filter((command) => command.name() !== 'help');
+}
+
+export function cliPage(): string {
+  const commands = documentedCommands(documentedProgram());
   return page(
     'Command line',
     '`npx vllm-gateway COMMAND` from the installed package. In a checkout, `npm start` is `demo`, and `npm start -- ARGUMENTS` is `serve ARGUMENTS`. ' +

@@ -7,6 +7,7 @@ import { cliPage } from './cli-page.ts';
 import { composeFile, portainerFile } from './compose-file.ts';
 import { configurationPage } from './configuration-page.ts';
 import { errorsPage } from './errors-page.ts';
+import { manualPage } from './manual-page.ts';
 import { metricsPage } from './metrics-page.ts';
 import { originalPage } from './original-page.ts';
 import { reliabilityPage } from './reliability-page.ts';
@@ -27,4 +28,5 @@ export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docker-compose.yml': async () => composeFile(await longestEnd()),
   'examples/portainer.yml': async () => portainerFile(await longestEnd()),
   'gateway.schema.json': renderJsonSchema,
+  'man/vllm-gateway.1': manualPage,
 };
