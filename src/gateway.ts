@@ -10,6 +10,7 @@ import { UnknownDevices } from './controller/device-monitor.ts';
 import { FootprintFile } from './controller/footprint-file.ts';
 import type { UpstreamPools } from './controller/gate.ts';
 import { reconcile } from './controller/reconcile.ts';
+import { StartTimesFile } from './controller/start-times-file.ts';
 import type { DriverKind } from './core/settings.ts';
 import type { ReplicaRef } from './core/state.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
@@ -161,6 +162,7 @@ interface Fleet {
   readonly runtimes: ReplaceableRuntimes;
   readonly probe: Probe;
   readonly footprints: FootprintFile;
+  readonly startTimes: StartTimesFile;
   readonly pins: PinBook;
 }
 
@@ -185,6 +187,7 @@ async function createFleet(
   const probe = createProbe(config.devices, config.drivers.docker, platform, stateDir.gatewayId);
   const legacyPath = platform.env['MEMORY_FOOTPRINT_FILE'] || null;
   const footprints = new FootprintFile({ platform, log, folder: stateDir.folder, legacyPath });
+  const startTimes = new StartTimesFile({ files: platform.files, log, folder: stateDir.folder });
   const pinned = await stateDir.readPins((aside) =>
     log.warn({ aside }, 'the file of pins is damaged; it is put aside and nothing is pinned'),
   );
@@ -196,6 +199,7 @@ async function createFleet(
     probe,
     devices: { ...devices, settings },
     saveFootprint: (footprint) => footprints.learned(footprint),
+    saveStartTimes: (times) => startTimes.learned(times),
     platform,
     telemetry,
     pools,
@@ -203,7 +207,7 @@ async function createFleet(
     recount: platform.env['VLLM_GATEWAY_RECOUNT'] === '1',
     ...(options.bug && { bug: options.bug }),
   });
-  return { controller: parts.controller, runtimes, probe, footprints, pins };
+  return { controller: parts.controller, runtimes, probe, footprints, startTimes, pins };
 }
 
 /** How devices become settings, and what is said of those that the machine has not got. */
@@ -280,7 +284,7 @@ class WiredGateway implements Gateway {
   }
 
   async #start(listening: (bound: Bound) => void): Promise<Bound> {
-    const { config, controller, telemetry, pins, footprints, proxy, admin, source } = this.#parts;
+    const { config, controller, telemetry, pins, footprints, startTimes, proxy, admin, source } = this.#parts;
     const { listen, adminListen } = config.server;
     controller.post({ kind: 'adoption.begun' });
     const main = await proxy.listen(listen);
@@ -291,6 +295,7 @@ class WiredGateway implements Gateway {
     };
     listening(bound);
     controller.post({ kind: 'footprints.loaded', footprints: await footprints.load() });
+    controller.post({ kind: 'start_times.loaded', times: await startTimes.load() });
     if (!(await reconcile(reconcilingOf(this.#parts)))) return bound;
     const { devices, replicas } = controller.state;
     telemetry.log.info({ devices: devices.size, found: replicas.size }, 'models can start');
@@ -331,8 +336,7 @@ class WiredGateway implements Gateway {
   }
 
   async #close(): Promise<void> {
-    const { controller, admin, proxy, runtimes, probe, footprints, stateDir, telemetry, platform, ends, source } =
-      this.#parts;
+    const { controller, admin, proxy, runtimes, probe, stateDir, telemetry, platform, ends, source } = this.#parts;
     ends.ending.abort();
     ends.closing.abort(new Error('the gateway ends'));
     this.#parts.pins[Symbol.dispose]();
@@ -344,7 +348,8 @@ class WiredGateway implements Gateway {
     await killed;
     for (const driver of runtimes.drivers) await driver.close();
     await probe.close();
-    await footprints.written;
+    await this.#parts.footprints.written;
+    await this.#parts.startTimes.written;
     await telemetry.tracing?.close(FLUSH_LIMIT);
     await platform.http.close();
     await stateDir.release();

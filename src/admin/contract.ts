@@ -49,7 +49,7 @@ const modelStatus = z.object({
       /** In [0, 1]. */
       progress: z.number().nullable(),
       since: moment,
-      /** Until it is ready to answer, by what was seen so far. */
+      /** Until it is ready to answer; until its files are there where nobody knows how long its start takes. */
       eta_s: z.number().nullable(),
     })
     .nullable(),
@@ -68,7 +68,10 @@ const replicaStatus = z.object({
   phase: z.string().nullable(),
   /** Of the present phase, in [0, 1]. */
   progress: z.number().nullable(),
-  /** Only while it starts, and only once this model has started before or tells its progress. */
+  /**
+   * Until it is ready to answer, by what its earlier starts took; null = nobody knows, as on the first start of a launch
+   * line. What is late is taken to need as long again as it is late, and once it is late by a whole start it is null.
+   */
   eta_s: z.number().nullable(),
   devices: z.array(z.string()),
   /** On all of its devices together. */

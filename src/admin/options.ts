@@ -17,7 +17,7 @@ export interface AdminOptions {
   readonly inForce?: () => InForce | null;
   /** Rejects with GatewayFailure. */
   readonly reload?: (dryRun: boolean) => Promise<ReloadReport>;
-  readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'activity' | 'meanStart'>;
+  readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'activity'>;
   readonly proxyStats: () => ProxyStats;
   /** The platform's. */
   readonly clock: {

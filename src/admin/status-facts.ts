@@ -16,7 +16,6 @@ export interface StatusFacts {
   readonly gateway: { readonly id: string; readonly version: string; readonly startedAt: Milliseconds };
   /** Wall clock at `fleet.at`. */
   readonly wall: Milliseconds;
-  readonly meanStart: (model: string) => Milliseconds | undefined;
   /** May the caller see addresses of engines? */
   readonly privileged: boolean;
 }
@@ -31,7 +30,6 @@ export function readStatusFacts(options: AdminOptions, startedAt: Milliseconds, 
     bufferedBytes: options.proxyStats().bufferedBytes,
     gateway: { ...options.gateway, startedAt },
     wall: options.clock.wall() - (options.clock.monotonic() - fleet.at),
-    meanStart: (model) => options.telemetry.meanStart(model),
     privileged,
   };
 }

@@ -74,22 +74,19 @@ describe('memory in the status', () => {
   });
 
   it('shows what a model needs, by which other names it goes, and how far its files are [item 166]', async () => {
-    const preparation = { phase: 'weights', fraction: 0.25, since: 70_000 };
+    const preparation = { phase: 'weights', fraction: 0.25, since: 70_000, eta: 150_400 };
     const llama = modelSnapshot('llama', {
       state: 'starting',
       preparation,
       need: { basis: 'estimate', totalBytes: 18 * GIB, peakBytes: 18 * GIB },
     });
-    const { models } = await statusOf({ models: [llama] }, ({ telemetry }) => {
-      telemetry.startEnded('llama', 'ready', '', 60_000);
-    });
+    const { models } = await statusOf({ models: [llama] });
     expect(models['llama']).toMatchObject({
       aliases: ['gpt-4o-mini'],
       need: { basis: 'estimate', total_mib: 18 * 1024, peak_mib: 18 * 1024 },
-      // Three quarters at the pace of the first, and then a start like the last one.
-      preparation: { phase: 'weights', progress: 0.25, eta_s: 90 + 60 },
+      preparation: { phase: 'weights', progress: 0.25, eta_s: 150.4 },
     });
-    const begun = modelSnapshot('llama', { preparation: { phase: 'image', fraction: null, since: 99_000 } });
+    const begun = modelSnapshot('llama', { preparation: { phase: 'image', fraction: null, since: 99_000, eta: null } });
     expect((await statusOf({ models: [begun] })).models['llama']?.preparation).toMatchObject({
       phase: 'image',
       eta_s: null,

@@ -150,13 +150,12 @@ describe('GET /gateway/status', () => {
     });
   });
 
-  it('expects the end of a start from earlier ones', async () => {
+  it('tells when a start will be over, or that nobody knows', async () => {
     const bench = await benchWithFleet();
     expect((await statusOf(bench)).replicas['qwen-1']?.eta_s).toBeNull();
-    bench.telemetry.startEnded('Qwen/Qwen2.5-7B', 'ready', '', 60_000);
-    const { replicas } = await statusOf(bench);
-    expect(replicas['qwen-1']?.eta_s).toBe(41);
-    expect(replicas['llama-1']?.eta_s).toBeNull();
+    const starting = replicaSnapshot('qwen-1', 'Qwen/Qwen2.5-7B', { state: 'starting', eta: 41_000.4, readyAt: null });
+    bench.control.fleet = fleetSnapshot({ replicas: [starting] });
+    expect((await statusOf(bench)).replicas['qwen-1']?.eta_s).toBe(41);
   });
 
   it('hides addresses of engines from callers who may not administrate [item 136]', async () => {

@@ -8,9 +8,6 @@ import { originalFields } from './original-status.ts';
 import { mib, seconds, usedBytes, wallTimes } from './status-facts.ts';
 import type { StatusFacts, WallTimes } from './status-facts.ts';
 
-/** The part of a preparation that has to be done before its pace says anything. */
-const LEAST_SEEN = 0.02;
-
 export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
   const { fleet } = facts;
   const times = wallTimes(facts);
@@ -26,7 +23,7 @@ export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
     limits: limitsOf(facts),
     devices: mapped(fleet.devices, (device) => deviceStatus(device, fleet, times)),
     models: mapped(fleet.models, (model) => modelStatus(model, facts, times)),
-    replicas: mapped(fleet.replicas, (replica) => replicaStatus(replica, facts, times)),
+    replicas: mapped(fleet.replicas, (replica) => replicaStatus(replica, times)),
     footprints: footprintsOf(fleet),
     ...originalFields(facts, times),
   };
@@ -85,7 +82,7 @@ function modelStatus(model: ModelSnapshot, facts: StatusFacts, times: WallTimes)
       phase: preparation.phase,
       progress: preparation.fraction,
       since: times.iso(preparation.since),
-      eta_s: etaOfPreparation(model, facts),
+      eta_s: secondsOrNull(preparation.eta),
     },
     need: need && { basis: need.basis, total_mib: mib(need.totalBytes), peak_mib: mib(need.peakBytes) },
     last_failure: failure && {
@@ -97,14 +94,14 @@ function modelStatus(model: ModelSnapshot, facts: StatusFacts, times: WallTimes)
   };
 }
 
-function replicaStatus(replica: ReplicaSnapshot, facts: StatusFacts, times: WallTimes): ReplicaStatus {
+function replicaStatus(replica: ReplicaSnapshot, times: WallTimes): ReplicaStatus {
   return {
     model: replica.model,
     generation: replica.generation,
     state: replica.state,
     phase: replica.phase,
     progress: replica.progress,
-    eta_s: etaOf(replica, facts),
+    eta_s: secondsOrNull(replica.eta),
     devices: [...replica.devices],
     reserved_mib: mib(replica.reservedBytes),
     memory: memoryOf(replica),
@@ -128,21 +125,7 @@ function memoryOf({ devices, steady, peak }: ReplicaSnapshot): ReplicaStatus['me
   );
 }
 
-/** From earlier starts of the model; the phases differ too much in length for the fraction of one to say more. */
-function etaOf(replica: ReplicaSnapshot, { fleet, meanStart }: StatusFacts): number | null {
-  if (replica.state !== 'starting' && replica.state !== 'reserved') return null;
-  const mean = meanStart(replica.model);
-  if (mean === undefined) return null;
-  const elapsed = replica.launchedAt === null ? 0 : fleet.at - replica.launchedAt;
-  return seconds(Math.max(0, mean - elapsed));
-}
-
-/** At the pace so far, and then as long as its starts take; the pace is no guess before some of it is done. */
-function etaOfPreparation({ name, preparation }: ModelSnapshot, { fleet, meanStart }: StatusFacts): number | null {
-  if (preparation === null || preparation.fraction === null || preparation.fraction < LEAST_SEEN) return null;
-  const { fraction, since } = preparation;
-  return seconds(((fleet.at - since) * (1 - fraction)) / fraction + (meanStart(name) ?? 0));
-}
+const secondsOrNull = (span: Milliseconds | null): number | null => (span === null ? null : seconds(span));
 
 function aliasesOf(name: string, { aliases }: Config): string[] {
   return [...aliases].flatMap(([alias, model]) => (model === name ? [alias] : []));

@@ -6,6 +6,7 @@ import type { FleetEffect } from '../core/effects.ts';
 import type { FleetEvent } from '../core/events.ts';
 import { emptyFleet } from '../core/fleet.ts';
 import { checkInvariants } from '../core/invariants.ts';
+import type { StartTimes } from '../core/lifecycle/start-times.ts';
 import type { Footprint } from '../core/memory/footprint.ts';
 import type { FleetSettings } from '../core/settings.ts';
 import { snapshot, stateOfModel, type FleetSnapshot, type ModelState } from '../core/snapshot.ts';
@@ -40,6 +41,8 @@ export interface ControllerOptions {
   readonly savePins: (models: readonly string[]) => void;
   /** Called when something was learned of a model's memory; writes it down. */
   readonly saveFootprint: (footprint: Footprint) => void;
+  /** Called when a start succeeded, with what starts of its kind take now; writes it down. */
+  readonly saveStartTimes: (times: StartTimes) => void;
   readonly probe: Probe;
   /** How what the probe reads becomes settings. */
   readonly devices: Pick<DeviceMonitorOptions, 'settings' | 'checkNames' | 'known' | 'named'>;
@@ -78,6 +81,7 @@ export class Controller {
     });
     this.desk = new LeaseDesk({
       state: this.state,
+      clock: platform.clock,
       runtimes: options.runtimes,
       decide: (event) => this.#decide(event),
       post,

@@ -1,5 +1,6 @@
 /** The only door between the data plane and the fleet. The proxy sees tickets and leases, never replicas. */
 import type { LeaseOutcome } from '../core/events.ts';
+import type { ComingStart } from '../core/lifecycle/forecast.ts';
 import type { GatewayError } from '../errors.ts';
 import type { Milliseconds } from '../units.ts';
 
@@ -84,6 +85,8 @@ export interface QueueFacts {
 export interface Gate {
   acquire(ask: Ask, sink: TicketSink): Lease | Ticket | Refusal;
   queueFacts(model: string): QueueFacts;
+  /** Null when no start of the model is under way. */
+  comingStart(model: string): ComingStart | null;
   /** False once shutdown has begun: new requests get `shutting_down`. */
   readonly accepting: boolean;
 }

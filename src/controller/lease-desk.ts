@@ -1,16 +1,19 @@
 /** The gate: turns asks into tickets and leases, and the core's answers into calls of the waiting sinks. */
 import type { FleetEffect } from '../core/effects.ts';
 import type { FleetEvent, LeaseOutcome } from '../core/events.ts';
+import { comingStart, type ComingStart } from '../core/lifecycle/forecast.ts';
 import type { FleetState, ReplicaRef } from '../core/state.ts';
 import { gatewayError, type GatewayError } from '../errors.ts';
 import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, TicketSink, Upstream } from './gate.ts';
 import type { Activity } from './health-monitor.ts';
+import type { Clock } from '../platform/platform.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 
 type Granted = Extract<FleetEffect, { kind: 'ticket.granted' }>;
 
 export interface LeaseDeskOptions {
   readonly state: FleetState;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly runtimes: ModelRuntimes;
   /** Steps at once and returns the effects; null when that cannot be done now. */
   readonly decide: (event: FleetEvent) => readonly FleetEffect[] | null;
@@ -56,6 +59,12 @@ export class LeaseDesk implements Gate {
       maxQueueSize: found.settings.maxQueueSize,
       maxConcurrent: found.settings.maxConcurrent,
     };
+  }
+
+  comingStart(model: string): ComingStart | null {
+    const { state, clock } = this.#options;
+    const found = state.models.get(model);
+    return found ? comingStart(state, found, clock.monotonic()) : null;
   }
 
   /** Bytes moved on any lease of this replica. */

@@ -90,6 +90,8 @@ export class Performer {
         return this.#preparing.cancel(effect.model);
       case 'footprint.learned':
         return this.#options.saveFootprint(effect.footprint);
+      case 'start.learned':
+        return this.#options.saveStartTimes(effect.times);
       case 'replica.watch':
         return this.#watch(effect.replica, effect.model);
       case 'replica.unwatch':

@@ -70,7 +70,10 @@ describe('what a start needs', () => {
     expect([fleet.controller.state.replicas.size, fetches.length]).toEqual([0, 1]);
     fetches[0]?.options.progress('image', null);
     fetches[0]?.options.progress('weights', 0.25);
-    expect(fleet.controller.state.models.get('a')?.preparation).toMatchObject({ phase: 'weights', fraction: 0.25 });
+    expect(fleet.controller.state.models.get('a')?.preparation?.progress).toMatchObject({
+      phase: 'weights',
+      fraction: 0.25,
+    });
     fetches[0]?.done('sha256:abc');
     await pass(fleet, SECOND);
     expect(fleet.driver.launches).toHaveLength(1);
@@ -81,7 +84,8 @@ describe('what a start needs', () => {
     const { fleet, fetches } = bench();
     wants(fleet);
     await pass(fleet, SECOND);
-    const seen = (): number | null | undefined => fleet.controller.state.models.get('a')?.preparation?.fraction;
+    const seen = (): number | null | undefined =>
+      fleet.controller.state.models.get('a')?.preparation?.progress.fraction;
     fetches[0]?.options.progress('weights', 0.1);
     fetches[0]?.options.progress('weights', 0.2);
     expect(seen()).toBe(0.1);
@@ -123,7 +127,10 @@ describe('what a start needs', () => {
     await pass(fleet, SECOND);
     expect(fetches).toHaveLength(1);
     fetches[0]?.options.progress('weights', 0.5);
-    expect(fleet.controller.state.models.get('b')?.preparation).toMatchObject({ phase: 'weights', fraction: 0.5 });
+    expect(fleet.controller.state.models.get('b')?.preparation?.progress).toMatchObject({
+      phase: 'weights',
+      fraction: 0.5,
+    });
     fetches[0]?.done(null);
     await pass(fleet, SECOND);
     // The second looks for itself, and finds what is there.

@@ -2,6 +2,7 @@
 import type { GatewayError } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { LaunchShare } from './launch.ts';
+import type { StartTimes } from './lifecycle/start-times.ts';
 import type { Footprint } from './memory/footprint.ts';
 import type { Endpoint, ReplicaRef, StopReason } from './state.ts';
 
@@ -46,6 +47,7 @@ export type FleetEffect =
   | { readonly kind: 'model.prepare_cancelled'; readonly model: string }
   /** Write it down. */
   | { readonly kind: 'footprint.learned'; readonly footprint: Footprint }
+  | { readonly kind: 'start.learned'; readonly times: StartTimes }
   | {
       readonly kind: 'replica.stop';
       readonly replica: ReplicaRef;

@@ -2,6 +2,7 @@
 import type { StartFailureCause } from '../errors.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { LaunchShare } from './launch.ts';
+import type { StartTimes } from './lifecycle/start-times.ts';
 import type { Footprint } from './memory/footprint.ts';
 import type { ModelSize } from './memory/model-shape.ts';
 import type { DriverKind, FleetSettings } from './settings.ts';
@@ -100,6 +101,7 @@ export type FleetEvent =
     }
   /** At start: what earlier runs learned. */
   | { readonly kind: 'footprints.loaded'; readonly footprints: readonly Footprint[] }
+  | { readonly kind: 'start_times.loaded'; readonly times: readonly StartTimes[] }
   /** Answers to `model.prepare`, in any order, until `model.prepared` or `model.prepare_failed`. */
   | { readonly kind: 'model.sized'; readonly model: string; readonly size: ModelSize }
   | {

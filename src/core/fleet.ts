@@ -16,6 +16,7 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
     prepared: !settings.needsPreparation,
     image: null,
     footprints: [],
+    startTimes: [],
     shortage: 0,
     queue: new TicketQueue(),
     current: null,

@@ -5,6 +5,7 @@ import type { DriverKind } from './settings.ts';
 import type { StartMilestone } from './events.ts';
 import type { LaunchShare } from './launch.ts';
 import type { Footprint } from './memory/footprint.ts';
+import { comingStart, startLeft } from './lifecycle/forecast.ts';
 import { whyItWaits } from './memory/explain.ts';
 import { held, isSilent, residents } from './memory/ledger.ts';
 import { needOn, type NeedBasis } from './memory/need.ts';
@@ -32,6 +33,8 @@ export interface ModelSnapshot {
     readonly phase: string;
     readonly fraction: number | null;
     readonly since: Milliseconds;
+    /** Until the model is ready; until its files are there on a first start, whose length nobody knows; null = no pace yet. */
+    readonly eta: Milliseconds | null;
   } | null;
   /** What it would take on the first of its devices, and how that is known; null when it takes no device memory. */
   readonly need: { readonly basis: NeedBasis; readonly totalBytes: Bytes; readonly peakBytes: Bytes } | null;
@@ -56,7 +59,10 @@ export interface ReplicaSnapshot {
   readonly driver: DriverKind;
   readonly state: ReplicaPhase;
   readonly phase: string | null;
+  /** Of the phase, in [0, 1]. */
   readonly progress: number | null;
+  /** Until it is ready, while it is reserved or starting; null = nobody knows. */
+  readonly eta: Milliseconds | null;
   readonly devices: readonly string[];
   /** Over all devices. */
   readonly reservedBytes: Bytes;
@@ -142,7 +148,7 @@ export function stateOfModel(state: FleetState, name: string, now: Milliseconds)
 function waitingFor(state: FleetState, model: Model): string | null {
   if (model.queue.size === 0) return null;
   const current = model.current === null ? undefined : state.replicas.get(model.current);
-  if (model.preparation) return `its files (${progressOf(model.preparation)})`;
+  if (model.preparation) return `its files (${progressOf(model.preparation.progress)})`;
   if (!current) return whyItWaits(model) ?? model.lastFailure?.message ?? null;
   if (current.phase === 'reserved') return 'memory that others are leaving, or the start of a neighbour';
   if (current.phase === 'starting') return `its start (${progressOf(current.progress)})`;
@@ -163,6 +169,14 @@ function needOf(state: FleetState, model: Model): ModelSnapshot['need'] {
   return { basis, totalBytes, peakBytes };
 }
 
+function preparationOf(state: FleetState, model: Model, now: Milliseconds): ModelSnapshot['preparation'] {
+  if (model.preparation === null) return null;
+  const { since, progress } = model.preparation;
+  const coming = comingStart(state, model, now);
+  const { phase, fraction } = progress;
+  return { phase, fraction, since, eta: coming?.left ?? coming?.phaseLeft ?? null };
+}
+
 function newestFootprint(model: Model): Footprint | null {
   return model.footprints.toSorted((one, other) => other.measuredAt - one.measuredAt)[0] ?? null;
 }
@@ -181,7 +195,7 @@ function snapshotModel(state: FleetState, model: Model, now: Milliseconds): Mode
     maxQueueSize: model.settings.maxQueueSize,
     lastUsedAt: model.lastUsedAt,
     pinnedBy: model.settings.alwaysOn ? 'config' : model.pinned ? 'operator' : null,
-    preparation: model.preparation && { ...model.preparation },
+    preparation: preparationOf(state, model, now),
     need: needOf(state, model),
     sizeUnknown: model.size?.kind === 'unknown' ? model.size.reason : null,
     footprint: newestFootprint(model),
@@ -190,7 +204,8 @@ function snapshotModel(state: FleetState, model: Model, now: Milliseconds): Mode
   };
 }
 
-function snapshotReplica(replica: Replica): ReplicaSnapshot {
+function snapshotReplica(state: FleetState, replica: Replica, now: Milliseconds): ReplicaSnapshot {
+  const model = state.models.get(replica.model);
   return {
     id: replica.id,
     generation: replica.generation,
@@ -199,6 +214,7 @@ function snapshotReplica(replica: Replica): ReplicaSnapshot {
     state: replica.phase,
     phase: replica.progress?.phase ?? null,
     progress: replica.progress?.fraction ?? null,
+    eta: model ? startLeft(state, model, replica, now) : null,
     devices: [...replica.reservations.keys()],
     reservedBytes: [...replica.reservations.values()].reduce((sum, bytes) => sum + bytes, 0),
     steady: Object.fromEntries(replica.reservations),
@@ -252,7 +268,9 @@ export function snapshot(state: FleetState, now: Milliseconds): FleetSnapshot {
     at: now,
     configVersion: state.settings.version,
     models: new Map([...state.models.values()].map((model) => [model.name, snapshotModel(state, model, now)])),
-    replicas: new Map([...state.replicas.values()].map((replica) => [replica.id, snapshotReplica(replica)])),
+    replicas: new Map(
+      [...state.replicas.values()].map((replica) => [replica.id, snapshotReplica(state, replica, now)]),
+    ),
     devices: new Map([...state.devices.values()].map((device) => [device.id, snapshotDevice(state, device)])),
     waiting: state.tickets.size,
     inFlight: state.leases.size,

@@ -10,6 +10,8 @@ import type { Footprint } from './memory/footprint.ts';
 import type { ModelSize } from './memory/model-shape.ts';
 import type { Plan } from './memory/plan.ts';
 import type { Ring } from './ring.ts';
+import type { PhaseProgress } from './lifecycle/phase-progress.ts';
+import type { StartTimes } from './lifecycle/start-times.ts';
 import type { TicketQueue } from './admission/queue.ts';
 import type { RetryWindow } from './admission/retry-budget.ts';
 import type { DriverKind, FleetSettings, ModelSettings } from './settings.ts';
@@ -71,8 +73,10 @@ export interface Replica {
   /** End of the last lease, or ready time: the idle clock. */
   idleSince: Milliseconds;
   stopReason: StopReason | null;
-  /** Start detail, as reported by the shell. */
-  progress: { readonly phase: string; readonly fraction: number | null } | null;
+  /** How far its start is, as reported by the shell; null = nothing was heard yet, or it is not starting. */
+  progress: PhaseProgress | null;
+  /** What the phases of its start took that are over. */
+  readonly spent: Map<string, Milliseconds>;
   /** How far its start has changed memory; null = not yet. */
   milestone: StartMilestone | null;
   /** When memory beside it last changed before it began to load; null = never. */
@@ -133,8 +137,7 @@ export interface PausableClock {
 /** Metadata, image and weights are being made present; no memory is promised meanwhile. */
 export interface Preparation {
   readonly since: Milliseconds;
-  phase: string;
-  fraction: number | null;
+  progress: PhaseProgress;
 }
 
 export interface Model {
@@ -149,6 +152,8 @@ export interface Model {
   image: string | null;
   /** Learned, one per device class and tensor parallel size. */
   readonly footprints: Footprint[];
+  /** What its starts took, one per signature, oldest first. */
+  readonly startTimes: StartTimes[];
   /** Bytes per device that a start said it lacked: added to the estimate until a footprint is known. */
   shortage: Bytes;
   readonly queue: TicketQueue;

@@ -16,6 +16,7 @@ import { checked } from './lifecycle/liveness.ts';
 import { prepared, prepareFailed, prepareProgressed, prepareTimeOut, sized } from './lifecycle/prepare.ts';
 import { settle } from './lifecycle/scaling.ts';
 import { advanceShutdown, beginShutdown, shutdownDue } from './lifecycle/shutdown.ts';
+import { startTimesLoaded } from './lifecycle/start-times.ts';
 import { backoffOver, becameReady, launched, progressed, startFailed, startTimeOut } from './lifecycle/start.ts';
 import { drainTimeOut, stopFailed, stopped } from './lifecycle/stop.ts';
 import { turnDue } from './lifecycle/turns.ts';
@@ -53,6 +54,8 @@ function apply(run: Run, event: FleetEvent): void {
       return deviceSilent(run, event.id, event.reason);
     case 'footprints.loaded':
       return footprintsLoaded(run, event.footprints);
+    case 'start_times.loaded':
+      return startTimesLoaded(run, event.times);
     case 'model.load':
       return withModel(run, event.model, (model) => load(run, model));
     case 'model.unload':

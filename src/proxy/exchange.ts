@@ -351,7 +351,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   }
 
   private beat(now: Milliseconds, beats: Heartbeats): void {
-    const beat = beats.next(now);
+    const beat = beats.next(now, this.phase === 'waiting' ? this.world.gate : null, this.model.name);
     if (beat === null) return;
     if (!this.headSent) {
       this.ledger.status = 200;

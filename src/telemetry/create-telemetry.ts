@@ -18,7 +18,6 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
   /** Gauges are computed from these at every scrape. Called once, when controller and proxy exist. */
   observe: Metrics['observe'];
   renderMetrics: Metrics['render'];
-  meanStart: Metrics['meanStart'];
   readonly requests: RequestLog;
   readonly activity: Pick<Activity, 'totals'>;
   reloaded: Metrics['reloaded'];

@@ -180,15 +180,6 @@ describe('metrics', () => {
     telemetry[Symbol.dispose]();
     expect(clock.pending).toBe(0);
   });
-
-  it('remember the mean start of a model, for expected waits', () => {
-    const telemetry = telemetryOf();
-    expect(telemetry.meanStart('llama')).toBeUndefined();
-    telemetry.startEnded('llama', 'ready', '', 10_000);
-    telemetry.startEnded('llama', 'ready', '', 20_000);
-    telemetry.startEnded('llama', 'failed', 'crashed', 90_000);
-    expect(telemetry.meanStart('llama')).toBe(15_000);
-  });
 });
 
 describe('a finished request', () => {

@@ -48,8 +48,6 @@ export interface Metrics extends Omit<Telemetry, 'log' | 'tracing'>, Disposable 
   /** Before this, and without sources, gauges have no samples. */
   observe(sources: MetricSources): void;
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
-  /** Mean duration of this model's successful starts so far; undefined before the first. */
-  meanStart(model: string): Milliseconds | undefined;
   /** A reload has ended. */
   reloaded(result: (typeof RELOAD_RESULTS)[number]): void;
   /** Spans that found no room in the queue to the collector, or could not be sent. */
@@ -85,10 +83,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
     spansDropped: (spans) => series.spansDropped.add(spans),
     forget: (name) => {
       for (const one of ofModels(series)) one.forget(name);
-    },
-    meanStart: (name) => {
-      const mean = series.coldStart.mean(name, 'total');
-      return mean === undefined ? undefined : mean * SECOND;
     },
     [Symbol.dispose]: () => lag[Symbol.dispose](),
   };

@@ -62,10 +62,6 @@ class Children<Child> {
     return created;
   }
 
-  peek(key: string): Child | undefined {
-    return this.#children.get(key);
-  }
-
   /** Drops every child whose first label has this value. */
   forget(first: string): void {
     for (const key of this.#children.keys()) {
@@ -131,14 +127,6 @@ export class Histogram {
     while (bucket < this.#bounds.length && value > (this.#bounds[bucket] ?? Infinity)) bucket += 1;
     child.counts[bucket] = (child.counts[bucket] ?? 0) + 1;
     child.sum += value;
-  }
-
-  /** Undefined when nothing was observed under these labels. */
-  mean(...values: readonly string[]): number | undefined {
-    const child = this.#children.peek(values.join(SEPARATOR));
-    if (child === undefined) return undefined;
-    const count = child.counts.reduce((total, one) => total + one, 0);
-    return count === 0 ? undefined : child.sum / count;
   }
 
   #samples({ name, labels: names }: Description): Sample[] {

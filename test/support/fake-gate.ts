@@ -1,6 +1,7 @@
 /** A gate whose decisions a test makes: it grants at once, holds, or refuses, and notes how every lease ended. */
 import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, TicketSink, Upstream } from '../../src/controller/gate.ts';
 import type { LeaseOutcome } from '../../src/core/events.ts';
+import type { ComingStart } from '../../src/core/lifecycle/forecast.ts';
 import type { GatewayError } from '../../src/errors.ts';
 
 export class FakeLease implements Lease {
@@ -68,6 +69,7 @@ export class FakeGate implements Gate {
   retryBudget = 1_000;
   upstream: Upstream;
   facts: QueueFacts = { depth: 0, maxQueueSize: 200, maxConcurrent: 50 };
+  coming: ComingStart | null = null;
   /** What acquire() does; the default grants. */
   decide: (ask: Ask) => 'grant' | 'wait' | GatewayError = () => 'grant';
   /** What giveBack() does; the default waits. */
@@ -97,6 +99,10 @@ export class FakeGate implements Gate {
     } finally {
       this.#changed();
     }
+  }
+
+  comingStart(): ComingStart | null {
+    return this.coming;
   }
 
   queueFacts(): QueueFacts {

@@ -34,6 +34,7 @@ export function replicaSnapshot(id: string, model: string, over: Partial<Replica
     state: 'ready',
     phase: null,
     progress: null,
+    eta: null,
     devices: [],
     reservedBytes: 0,
     steady: {},

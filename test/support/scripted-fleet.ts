@@ -4,6 +4,7 @@ import type { TicketSink, Lease, Upstream } from '../../src/controller/gate.ts';
 import type { ModelRuntime, ModelRuntimes } from '../../src/controller/model-runtime.ts';
 import type { FoundReplica } from '../../src/core/events.ts';
 import type { FetchSpec } from '../../src/core/launch.ts';
+import type { StartTimes } from '../../src/core/lifecycle/start-times.ts';
 import type { Footprint } from '../../src/core/memory/footprint.ts';
 import type { MemoryRules } from '../../src/core/memory/sizing.ts';
 import type { DeviceSettings, DriverKind, FleetSettings, ModelSettings } from '../../src/core/settings.ts';
@@ -148,6 +149,7 @@ export interface ScriptedFleet {
   readonly destroyed: string[];
   readonly pins: (readonly string[])[];
   readonly footprints: Footprint[];
+  readonly startTimes: StartTimes[];
   /** Lets promises that are already settled run on. */
   flush(): Promise<void>;
   /** From now on every engine answers health and lists its model. */
@@ -199,6 +201,7 @@ export function createScriptedFleet(settings: FleetSettings, options: ScriptedFl
   const destroyed: string[] = [];
   const pins: (readonly string[])[] = [];
   const footprints: Footprint[] = [];
+  const startTimes: StartTimes[] = [];
   const runtimes: ModelRuntimes = {
     of: (model) => (settings.models.has(model) ? { ...runtimeOf(driver, model), ...options.runtime } : undefined),
     driverOf: (kind) => drivers.find((one) => one.kind === kind) ?? driver,
@@ -213,6 +216,7 @@ export function createScriptedFleet(settings: FleetSettings, options: ScriptedFl
     pools: { close: () => undefined, destroy: (id) => void destroyed.push(id) },
     savePins: (models) => void pins.push(models),
     saveFootprint: (footprint) => void footprints.push(footprint),
+    saveStartTimes: (times) => void startTimes.push(times),
     probe: options.probe ?? new StillProbe(),
     devices: {
       known: { devices: [], processes: null, driverVersion: null },
@@ -231,6 +235,7 @@ export function createScriptedFleet(settings: FleetSettings, options: ScriptedFl
     destroyed,
     pins,
     footprints,
+    startTimes,
     flush: async () => {
       for (let turn = 0; turn < 100; turn += 1) await Promise.resolve();
     },

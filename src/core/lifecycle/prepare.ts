@@ -9,12 +9,13 @@ import { decide, type Run } from '../run.ts';
 import type { Model } from '../state.ts';
 import { syncClocks } from './clocks.ts';
 import { failWaiters } from './failure.ts';
+import { advanced } from './phase-progress.ts';
 import { isWanted } from './wanted.ts';
 
 /** The model is wanted, rests not and is not prepared. */
 export function prepare(run: Run, model: Model): void {
   if (model.preparation) return;
-  model.preparation = { since: run.now, phase: 'metadata', fraction: null };
+  model.preparation = { since: run.now, progress: advanced(null, 'metadata', null, run.now) };
   run.state.deadlines.set(`prepare:${model.name}`, run.now + model.settings.startTimeout);
   showsLife(run, model);
   syncClocks(run, model);
@@ -50,8 +51,7 @@ function describe(size: ModelSize): string {
 
 export function prepareProgressed(run: Run, model: Model, phase: string, fraction: number | null): void {
   if (!model.preparation) return;
-  model.preparation.phase = phase;
-  model.preparation.fraction = fraction;
+  model.preparation.progress = advanced(model.preparation.progress, phase, fraction, run.now);
   showsLife(run, model);
 }
 
@@ -74,7 +74,7 @@ export function prepareFailed(run: Run, model: Model, cause: StartFailureCause, 
 
 export function prepareTimeOut(run: Run, model: Model, which: 'prepare' | 'prepstall'): void {
   if (!model.preparation) return;
-  const { phase } = model.preparation;
+  const { phase } = model.preparation.progress;
   const { startTimeout, startStallTimeout } = model.settings;
   const message =
     which === 'prepare'

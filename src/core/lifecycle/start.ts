@@ -12,8 +12,10 @@ import { syncClocks } from './clocks.ts';
 import { failWaiters } from './failure.ts';
 import { armIdle } from './idle.ts';
 import { doubtFootprint, recordShortage } from './learn.ts';
+import { advanced } from './phase-progress.ts';
 import { moveTo } from './replica.ts';
 import { restoreDisplaced } from './restore.ts';
+import { enterPhase, LAUNCH, learnStart } from './start-times.ts';
 import { isMeasuring, neighbours, releaseGate, takeGate } from './start-gate.ts';
 import { disturb, stopNow } from './stop.ts';
 import { syncTurnDeadlines } from './turn-deadline.ts';
@@ -86,6 +88,7 @@ export function blank(
     idleSince: now,
     stopReason: null,
     progress: null,
+    spent: new Map(),
     milestone: null,
     shakenAt: null,
     measured: false,
@@ -158,7 +161,7 @@ export function progressed(
   milestone: StartMilestone | null,
 ): void {
   if (replica.phase !== 'starting') return;
-  replica.progress = { phase, fraction };
+  enterPhase(replica, advanced(replica.progress, phase, fraction, run.now), run.now);
   const model = run.state.models.get(replica.model);
   if (model) run.state.deadlines.set(`stall:${replica.id}`, run.now + model.settings.startStallTimeout);
   if (milestone !== null) reach(run, replica, milestone);
@@ -205,6 +208,7 @@ export function becameReady(run: Run, replica: Replica): void {
   moveTo(replica, 'ready');
   replica.readyAt = now;
   replica.idleSince = now;
+  learnStart(run, model, replica);
   replica.progress = null;
   state.deadlines.delete(`start:${replica.id}`);
   state.deadlines.delete(`stall:${replica.id}`);
@@ -288,7 +292,7 @@ export function startTimeOut(run: Run, replica: Replica, which: 'start' | 'stall
   const model = run.state.models.get(replica.model);
   const limit = which === 'start' ? model?.settings.startTimeout : model?.settings.startStallTimeout;
   const seconds = Math.round((limit ?? 0) / 1000);
-  const phase = replica.progress?.phase ?? 'launch';
+  const phase = replica.progress?.phase ?? LAUNCH;
   const message =
     which === 'start'
       ? `it was not ready within ${seconds} s (start_timeout); last phase: ${phase}.`

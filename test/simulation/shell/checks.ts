@@ -30,7 +30,9 @@ export interface Story {
   disturbed: boolean;
 }
 
-const HEARTBEATS = /^(?:: waiting\n\n)*/;
+const HEARTBEATS = /^(?:: (?:waiting|starting [^\n]+)\n\n)*/;
+/** One of them that is under way. */
+const PART_OF_HEARTBEAT = /^:(?: [^\n]*\n?)?$/;
 /** Codes of what is decided when a request arrives. */
 const AT_THE_DOOR = /"code":"(?:queue_full|model_backing_off|model_not_found)"/;
 const NONCES = /\bs\d+c\d+r\d+\./g;
@@ -105,7 +107,7 @@ function checkGood(story: Story): void {
   check('late_refusal', !refused, () => `${order.nonce} is refused behind the head of its answer: ${error}`);
   const relayed = body.slice(0, body.length - error.length).replace(/\n\n$/, '');
   // Of an event that was cut off a part may have gone out, or a comment may be under way.
-  const isPrefix = whole.startsWith(relayed) || (left && ': waiting\n\n'.startsWith(relayed));
+  const isPrefix = whole.startsWith(relayed) || (left && PART_OF_HEARTBEAT.test(relayed));
   check('prefix', isPrefix, () => `${order.nonce} read what its engine did not write: ${relayed.slice(-200)}`);
   if (answer.complete) {
     // Where the end of the connection is the end, the last event of the API tells that nothing of worth is missing.

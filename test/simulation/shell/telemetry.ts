@@ -65,10 +65,6 @@ export class ShellTelemetry implements GatewayTelemetry {
     return Promise.resolve({ contentType: 'text/plain', text: '' });
   }
 
-  meanStart(): undefined {
-    return undefined;
-  }
-
   startTracing(): Promise<void> {
     return Promise.resolve();
   }
