@@ -121,7 +121,8 @@ export class Policy implements Observer {
     const { state, now } = this.#kernel;
     const newcomer = state.models.get(String(detail?.['for']));
     this.#kernel.check('I-52', newcomer !== undefined && newcomer.name !== model, () => `${replica} leaves for itself`);
-    const rests = (newcomer?.backoff.until ?? 0) > now;
+    // Its start may fail in this very step.
+    const rests = (this.#before.get(newcomer?.name ?? '')?.restsUntil ?? 0) > now;
     this.#kernel.check('I-31', !rests, () => `${replica} leaves for ${newcomer?.name}, which rests`);
   }
 

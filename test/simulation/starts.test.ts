@@ -118,6 +118,23 @@ describe('starts', () => {
     expect(story.starts('m')).toBe(2);
   });
 
+  it('wait for a port that somebody who leaves still holds, and fail when nobody who holds one leaves', () => {
+    const devices = ['gpu-0', 'gpu-1'].map((id) => simulatedDevice(id, 24));
+    const models = devices.map(({ id }, index) => simulatedModel(`m${index}`, { deviceIds: [id] }));
+    const story = new Story({ devices, models, ports: { first: 20_000, last: 20_000 } });
+    story.ask('m0');
+    story.untilAnswered(1);
+    story.act({ kind: 'unload', model: 'm0' });
+    expect(story.state.ports.size).toBe(1);
+    story.ask('m1');
+    story.untilAnswered(2);
+    expect(story.tally()).toEqual({ completed: 2 });
+    expect(story.starts('m1')).toBe(1);
+    story.ask('m0');
+    story.untilAnswered(3);
+    expect(story.errors()[0]).toMatchObject({ code: 'model_start_failed', cause: 'port_in_use' });
+  });
+
   it('[item 70] ends a start that shows no progress after start_stall_timeout', () => {
     const story = new Story({ models: [simulatedModel('m', { startStallTimeout: 60_000, startTimeout: 600_000 })] });
     story.act(fault('m', 'hangs'));

@@ -12,7 +12,7 @@ import { endRest, isBackingOff } from './backoff.ts';
 import { syncClocks } from './clocks.ts';
 import { cancelUnwanted, prepare } from './prepare.ts';
 import { mayReturn } from './restore.ts';
-import { launch, replicaFor } from './start.ts';
+import { awaitsPort, launch, replicaFor } from './start.ts';
 import { requestGate, takeNext } from './start-gate.ts';
 import { beginStop, drain, stopNow, withdraw } from './stop.ts';
 import { syncTurnDeadline } from './turn-deadline.ts';
@@ -133,8 +133,9 @@ export function reserve(
 
 /** Stops and starts whose gates are free begin. */
 export function pumpGate(run: Run): void {
+  const { state } = run;
   for (;;) {
-    const next = takeNext(run.state, (replica) => bytesAreFree(run.state, replica));
+    const next = takeNext(state, (replica) => bytesAreFree(state, replica) && !awaitsPort(state, replica));
     if (!next) return;
     if (next.request.operation === 'stop') beginStop(run, next.replica);
     else launch(run, next.replica);

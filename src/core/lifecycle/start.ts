@@ -148,6 +148,16 @@ export function takePort(state: FleetState): number | null {
   return null;
 }
 
+/** A port that its engine needs comes free soon: all are held, and one of those who hold one is leaving. */
+export function awaitsPort(state: FleetState, replica: Replica): boolean {
+  const { first, last } = state.settings.ports;
+  if (state.ports.size <= last - first || state.models.get(replica.model)?.settings.needsPort !== true) return false;
+  for (const other of state.replicas.values()) {
+    if (other.port !== null && (other.phase === 'draining' || other.phase === 'stopping')) return true;
+  }
+  return false;
+}
+
 export function launched(run: Run, replica: Replica, endpoint: Endpoint): void {
   replica.endpoint = endpoint;
   if (replica.phase === 'starting') progressed(run, replica, 'launched', null, null);
