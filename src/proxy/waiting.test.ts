@@ -47,11 +47,30 @@ describe('a stream that waits', () => {
     expect(bench.telemetry.last).toMatchObject({ outcome: 'completed', status: 200, replica: 'tiny-1' });
   });
 
+  it('is told how far the start of its model is, in comments, and no more once it is waited for no longer', async () => {
+    await using bench = await createProxyBench({
+      settings: BEATING,
+      script: (_request, socket) => socket.write(STREAM_HEAD),
+    });
+    bench.gate.decide = () => 'wait';
+    bench.gate.coming = { stage: 'starting', phase: 'load', fraction: 0.43, left: 20_000, phaseLeft: null };
+    const answer = await bench.post('/v1/chat/completions', STREAMED);
+    const reader = await readUntil(answer, ': starting tiny, loading weights 43 %, about 20 s\n\n');
+    bench.gate.grantNext();
+    let text = '';
+    while (!text.includes(': waiting\n\n')) text += Buffer.from((await reader.read()).value ?? []).toString();
+    await reader.cancel();
+  });
+
   it('gets pings on the messages route, which its clients know', async () => {
     await using bench = await createProxyBench({ settings: BEATING });
     bench.gate.decide = () => 'wait';
+    bench.gate.coming = { stage: 'starting', phase: 'load', fraction: 0.43, left: 20_000, phaseLeft: null };
     const answer = await bench.post('/v1/messages', STREAMED);
-    const reader = await readUntil(answer, 'event: ping\ndata: {"type":"ping"}\n\n');
+    const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+    expect(Buffer.from((await reader.read()).value ?? []).toString()).toMatch(
+      /^(?:event: ping\ndata: \{"type":"ping"\}\n\n)+$/,
+    );
     expect(answer.headers.has('request-id')).toBe(true);
     await reader.cancel();
     await bench.gate.until(() => bench.gate.waiting[0]?.abandoned === true);

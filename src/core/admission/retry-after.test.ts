@@ -44,3 +44,49 @@ describe('Retry-After', () => {
     expect(new Set(story.errors().map((error) => error.retryAfterMs)).size).toBeGreaterThan(40);
   });
 });
+
+describe('Retry-After during a start', () => {
+  /** All who are told to come back `seconds` after a start began that takes about 40 s; and when that start was over. */
+  function hintsAt(span: number, experienced: boolean): { readonly told: readonly number[]; readonly left: number } {
+    const limits = { maxQueueSize: 10, maxConcurrent: 10 };
+    const story = new Story({ models: [simulatedModel('m', limits, { loadMs: 40_000 })] });
+    if (experienced) {
+      story.ask('m', 1, { workMs: 1 });
+      story.untilAnswered(1);
+      story.world.kernel.step({ kind: 'model.unload', model: 'm', reason: 'unload' });
+      story.until('it is gone', () => story.state.replicas.size === 0);
+    }
+    story.ask('m', 20, { workMs: 10 * 60_000 });
+    story.until('it starts', () => story.phase('m') === 'starting');
+    story.run(span);
+    const at = story.now;
+    story.ask('m', 40);
+    story.run(1);
+    const told = story.errors().map((error) => error.retryAfterMs ?? 0);
+    story.untilReady('m');
+    return { told, left: story.now - at };
+  }
+
+  it('is not before the start is over, as earlier ones tell, and spreads who comes then', () => {
+    for (const span of [1_000, 15_000, 25_000]) {
+      const { told, left } = hintsAt(span, true);
+      expect(told).toHaveLength(40);
+      // Starts of this world differ by a fifth to either side.
+      for (const hint of told) expect(hint).toBeGreaterThan(0.6 * left);
+      for (const hint of told) expect(hint).toBeLessThanOrEqual(Math.min(60_000, 1.5 * 1.5 * left + 5_000));
+      expect(Math.max(...told) / Math.min(...told)).toBeGreaterThan(1.2);
+    }
+  });
+
+  it('comes down as the start goes on', () => {
+    const mean = (span: number): number => hintsAt(span, true).told.reduce((sum, hint) => sum + hint, 0) / 40;
+    expect(mean(30_000)).toBeLessThan(0.6 * mean(1_000));
+  });
+
+  it('is a guess on a first start, whose length nobody knows', () => {
+    for (const hint of hintsAt(1_000, false).told) {
+      expect(hint).toBeGreaterThanOrEqual(7_500);
+      expect(hint).toBeLessThanOrEqual(12_500);
+    }
+  });
+});
