@@ -199,6 +199,7 @@ describe('tools', () => {
         },
         { role: 'tool', tool_call_id: call?.id ?? '', content: 'sunny nonce:t2' },
       ],
+      tools: [weather],
     });
     expect(answer.choices[0]?.message.content).toContain('nonce:t2');
   });

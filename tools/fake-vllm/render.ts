@@ -8,6 +8,8 @@ export interface Prompt {
   readonly tokens: readonly string[];
   /** Set when the client sent token ids, which makes lengths exact. */
   readonly fromIds: boolean;
+  /** The last text of a chat's last turn, when that turn is a person's: what is being asked for right now. */
+  readonly asked?: string;
 }
 
 const ROLES: Readonly<Record<string, string>> = { assistant: '<|assistant|>', system: '<|system|>', tool: '<|tool|>' };
@@ -25,16 +27,34 @@ export function renderChat(
   const tokens = ['<|begin|>'];
   if (tools.length > 0) tokens.push('<|system|>', ...pieces(JSON.stringify(tools)), '<|end|>');
   for (const message of messages) {
-    const role = isObject(message) ? String(message['role'] ?? 'user') : 'user';
-    tokens.push(ROLES[role] ?? '<|user|>');
+    tokens.push(ROLES[roleOf(message)] ?? '<|user|>');
     if (isObject(message)) {
-      tokens.push(...pieces(contentText(message['content'], model, multimodal)));
-      if (message['tool_calls'] !== undefined) tokens.push(...pieces(JSON.stringify(message['tool_calls'])));
+      const called = message['tool_calls'] ?? message['arguments'];
+      tokens.push(...pieces(contentText(message['content'] ?? message['output'], model, multimodal)));
+      if (called !== undefined) tokens.push(...pieces(JSON.stringify(called)));
     }
     tokens.push('<|end|>');
   }
   tokens.push('<|assistant|>');
-  return { text: tokens.join(''), tokens, fromIds: false };
+  return { text: tokens.join(''), tokens, fromIds: false, asked: askedBy(messages.at(-1)) };
+}
+
+/** The items of the responses route that have no role are calls of tools and what came of them. */
+function roleOf(message: unknown): string {
+  if (!isObject(message)) return 'user';
+  if (message['type'] === 'function_call') return 'assistant';
+  return message['type'] === 'function_call_output' ? 'tool' : String(message['role'] ?? 'user');
+}
+
+/** Agents put what they know of the project before what the person typed, in parts of the same turn. */
+function askedBy(last: unknown): string {
+  if (!isObject(last) || roleOf(last) !== 'user') return '';
+  const { content } = last;
+  if (!Array.isArray(content)) return typeof content === 'string' ? content : '';
+  if (content.some((part) => isObject(part) && part['type'] === 'tool_result')) return '';
+  const texts = content.filter((part) => isObject(part) && typeof part['text'] === 'string');
+  const text: unknown = texts.at(-1)?.['text'];
+  return typeof text === 'string' ? text : '';
 }
 
 /** Text of a message's content, a string or a list of parts; pictures only when the model takes them. */

@@ -1,6 +1,7 @@
 import { type Json, isObject } from './body.ts';
 import { badRequest } from './errors.ts';
 import type { ServeOptions } from './options.ts';
+import type { Prompt } from './render.ts';
 import { instanceOf } from './schema.ts';
 import { nonceOf } from './text.ts';
 
@@ -28,13 +29,14 @@ export function readTools(body: Json): Tool[] {
 }
 
 /**
- * `tool_choice` in any of its three spellings. A free choice calls the first tool the prompt mentions by name.
+ * `tool_choice` in any of its three spellings. A free choice calls the first tool that is asked for by name; once
+ * results have come back, no other, so that an agent's turn ends.
  * @throws RequestError when the flags for it are missing, as the real server refuses.
  */
 export function decideTool(
   choice: unknown,
   tools: readonly Tool[],
-  prompt: string,
+  prompt: Prompt,
   options: ServeOptions,
 ): ToolDecision | undefined {
   const kind = choiceKind(choice, tools.length);
@@ -47,7 +49,7 @@ export function decideTool(
     if (!options.autoTools) {
       throw badRequest('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set');
     }
-    const mentioned = tools.find((tool) => afterTools(prompt).includes(tool.name));
+    const mentioned = tools.find((tool) => namesWord(prompt.asked ?? '', tool.name));
     return mentioned === undefined ? undefined : { tool: mentioned, reason: 'tool_calls' };
   }
   if (kind === 'required') {
@@ -63,10 +65,9 @@ export function decideTool(
   return { tool: named, reason: 'stop' };
 }
 
-/** The tools themselves stand in the system turn of the prompt and would always match. */
-function afterTools(prompt: string): string {
-  const user = prompt.lastIndexOf('<|user|>');
-  return user === -1 ? prompt : prompt.slice(user);
+/** `Read` is named in "call Read", not in "Readme". */
+function namesWord(text: string, name: string): boolean {
+  return text.split(/[^\w-]+/).includes(name);
 }
 
 function choiceKind(choice: unknown, tools: number): 'none' | 'auto' | 'required' | { name: string } {

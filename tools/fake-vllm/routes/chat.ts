@@ -47,7 +47,7 @@ export function readChat(x: Exchange, body: Json): ChatJob {
   const listed = body['tool_choice'] === 'none' ? [] : tools;
   const prompt = renderChat(messages, listed, model, x.app.knobs.multimodal);
   const sampling = readSampling(x, body, prompt, ['max_completion_tokens', 'max_tokens']);
-  const decision = decideTool(body['tool_choice'], tools, prompt.text, x.app.options);
+  const decision = decideTool(body['tool_choice'], tools, prompt, x.app.options);
   checkLength(prompt, x.app.options.maxModelLen);
   return {
     id: `chatcmpl-${requestId(x, body)}`,

@@ -62,7 +62,7 @@ function readJob(x: Exchange, body: Json): MessagesJob {
   const { prompt, tools } = promptOf(x, body, model);
   const stops = body['stop_sequences'];
   const sampling = readSampling(x, { ...body, stop: stops }, prompt, ['max_tokens']);
-  const decision = decideTool(body['tool_choice'], tools, prompt.text, x.app.options);
+  const decision = decideTool(body['tool_choice'], tools, prompt, x.app.options);
   checkLength(prompt, x.app.options.maxModelLen);
   const [answer] = planAnswers(x, body, prompt, sampling, decision);
   if (answer === undefined) throw new RequestError(500, 'InternalServerError', 'no answer');

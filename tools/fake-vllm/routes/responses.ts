@@ -57,7 +57,7 @@ function readJob(x: Exchange, body: Json): ResponseJob {
   const tools = readTools(body);
   const prompt = promptOf(x, body, model, tools);
   const sampling = readSampling(x, body, prompt, ['max_output_tokens']);
-  const decision = decideTool(body['tool_choice'], tools, prompt.text, x.app.options);
+  const decision = decideTool(body['tool_choice'], tools, prompt, x.app.options);
   checkLength(prompt, x.app.options.maxModelLen);
   const [answer] = planAnswers(x, body, prompt, sampling, decision);
   if (answer === undefined) throw new RequestError(500, 'InternalServerError', 'no answer');
