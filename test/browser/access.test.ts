@@ -32,6 +32,7 @@ const attack = (target: string): string => `(async () => {
     ['/gateway/models/llama-8b/load', 'POST', undefined],
     ['/gateway/models/mistral-7b/unload', 'POST', undefined],
     ['/gateway/models/llama-8b/pin', 'POST', undefined],
+    ['/gateway/reload', 'POST', undefined],
     ['/v1/chat/completions', 'POST', chat],
     ['/gateway/status', 'GET', undefined],
     ['/gateway/events', 'GET', undefined],
@@ -81,12 +82,18 @@ describe.skipIf(withoutChromium)('the dashboard and who may do what', () => {
     expect(await fleet.stateOf('llama-8b')).toBe('cold');
     expect(await fleet.stateOf('mistral-7b')).toBe('ready');
     expect(await fleet.decisions()).toBe(before);
+    expect(await fleet.reloads()).toBe(0);
     // The page of the gateway itself may do all of that.
     const own = await openPage(browser, fleet.url);
     await own.page.getByRole('button', { name: 'Unload mistral-7b' }).click();
     await own.page.locator('.model', { hasText: 'mistral-7b' }).getByText('cold').waitFor();
+    await own.page.goto(`${fleet.url}/#/config`);
+    await own.page.getByRole('button', { name: 'Reload …' }).click();
+    await own.page.getByRole('heading', { name: /Nothing to reload/ }).waitFor();
     expect(own.console()).toEqual([]);
     await own.close();
+    expect(await fleet.reload()).toBe(200);
+    expect(await fleet.reloads()).toBe(1);
   });
 
   it('only looks without the admin key, says so in place, and steers with it', async () => {
@@ -96,10 +103,17 @@ describe.skipIf(withoutChromium)('the dashboard and who may do what', () => {
     await page.getByRole('button', { name: 'Load llama-8b' }).click();
     await page.getByRole('alert').getByText('need an admin key').waitFor();
     expect(await accessibilityProblems(page)).toEqual([]);
+    await page.goto(`${fleet.url}/#/config`);
+    await page.getByRole('button', { name: 'Reload …' }).click();
+    await page.getByRole('alert').getByText('Reloading needs an admin key').waitFor();
+    expect(await page.getByText('Everything in force').count()).toBe(0);
     await page.getByRole('alert').getByRole('button', { name: 'Enter a key' }).click();
     await page.getByLabel('API key or admin key').fill(ADMIN_KEY);
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: /Operator/ }).waitFor();
+    await page.getByRole('button', { name: 'Reload …' }).click();
+    await page.getByRole('heading', { name: /Nothing to reload/ }).waitFor();
+    await page.goto(`${fleet.url}/#/overview`);
     await page.getByRole('button', { name: 'Load llama-8b' }).click();
     await page.locator('.model', { hasText: 'llama-8b' }).getByText('ready').waitFor();
     expect(await page.evaluate('Object.values(sessionStorage)')).toEqual([ADMIN_KEY]);

@@ -12,7 +12,7 @@ import {
 import type { Watched } from '../support/browser.ts';
 import { DashboardFleet } from '../support/dashboard-fleet.ts';
 
-const VIEWS = ['overview', 'plan/mistral-7b', 'events', 'logs', 'chat'];
+const VIEWS = ['overview', 'plan/mistral-7b', 'events', 'logs', 'chat', 'config'];
 /** What Chromium itself says of requests that nobody answers; no page can keep it from that. */
 const NOBODY_ANSWERS = /^error: Failed to load resource: net::ERR_/;
 
@@ -99,10 +99,14 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     await row('broken-1b').getByText('model files').waitFor();
     await watched.page.locator('.decisions', { hasText: 'start failed' }).waitFor();
     await screenshot(watched.page, 'failure');
+    await row('broken-1b').getByRole('link', { name: 'Log of the failure of broken-1b' }).click();
+    await watched.page.locator('.lines', { hasText: 'LocalEntryNotFoundError' }).waitFor();
+    expect(await watched.page.getByLabel('Engine').inputValue()).toMatch(/^broken-1b-[0-9a-f]{6}$/);
     expect(watched.console()).toEqual([]);
   });
 
   it('pins and unpins with the keyboard alone', async () => {
+    await visit('overview');
     const pin = row('mistral-7b').getByRole('button', { name: 'Pin mistral-7b' });
     await pin.focus();
     await watched.page.keyboard.press('Enter');
@@ -147,6 +151,42 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     await other.page.locator('.decisions').waitFor();
     expect(other.console()).toEqual([]);
     await other.close();
+  });
+
+  it('takes a changed file by itself, and tells plainly of one that cannot be used until it is mended', async () => {
+    await visit('overview');
+    await fleet.rewrite(({ limits }) => {
+      limits['max_queue_size'] = 50;
+    });
+    await watched.page.locator('.decisions', { hasText: 'config reloaded' }).waitFor();
+    await fleet.rewrite(({ limits, models }) => {
+      limits['max_queue_sise'] = 60;
+      models['qwen-7b'] = { ...models['qwen-7b'], memory: 'much' };
+    });
+    const note = watched.page.getByRole('region', { name: 'Problems of the configuration' });
+    await note.getByText('version 2 stays in force').waitFor();
+    await note
+      .getByText(/^gateway\.yaml:\d+:\d+$/)
+      .first()
+      .waitFor();
+    await note.getByText('did you mean "max_queue_size"?').waitFor();
+    expect(await accessibilityProblems(watched.page)).toEqual([]);
+    await note.getByRole('link', { name: 'Configuration' }).click();
+    await watched.page.getByText('last change refused').waitFor();
+    await watched.page.locator('.problem-list', { hasText: 'models.qwen-7b.memory' }).waitFor();
+    expect(await accessibilityProblems(watched.page)).toEqual([]);
+    await screenshot(watched.page, 'rejected');
+    // What was in force serves on.
+    expect(await fleet.stateOf('mistral-7b')).toBe('ready');
+    await fleet.rewrite(({ limits, models }) => {
+      delete limits['max_queue_sise'];
+      models['qwen-7b'] = { ...models['qwen-7b'], memory: '20GiB', aliases: ['qwen'] };
+    });
+    await watched.page.getByText('No problem is known of it').waitFor();
+    await visit('overview');
+    await row('qwen-7b').getByText('qwen', { exact: true }).waitFor();
+    expect(await note.count()).toBe(0);
+    expect(watched.console()).toEqual([]);
   });
 
   it('fits a phone: no view is wider than 390 pixels', async () => {

@@ -84,11 +84,11 @@ export function overhang(page: Page): Promise<number> {
   return page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 }
 
-/** Into docs/images, where `UPDATE_SCREENSHOTS=1` asks for it. */
-export async function screenshot(page: Page, name: string): Promise<void> {
+/** Into docs/images, where `UPDATE_SCREENSHOTS=1` asks for it; `part` is a selector, else it is what the window shows. */
+export async function screenshot(page: Page, name: string, part?: string): Promise<void> {
   if (process.env['UPDATE_SCREENSHOTS'] !== '1') return;
   const path = join(ROOT, 'docs/images', `${name}.png`);
   mkdirSync(dirname(path), { recursive: true });
   await page.evaluate('document.activeElement?.blur()');
-  await page.screenshot({ path, animations: 'disabled' });
+  await (part === undefined ? page : page.locator(part)).screenshot({ path, animations: 'disabled' });
 }

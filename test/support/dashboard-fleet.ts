@@ -8,15 +8,22 @@ import { runProgram, type GatewayProcess } from './gateway-process.ts';
 
 const START_MS = '1500';
 
-function configOf(port: number, folder: string, adminPort: number | null): string {
+/** Of the configuration file, what tests change. */
+export interface FleetFile {
+  readonly limits: Record<string, unknown>;
+  readonly models: Record<string, Record<string, unknown>>;
+  readonly [section: string]: unknown;
+}
+
+function fileOf(port: number, folder: string, adminPort: number | null): FleetFile {
   const first = 20_000 + (process.pid % 95) * 100;
-  const model = (repo: string, more: object = {}): object => ({
+  const model = (repo: string, more: object = {}): Record<string, unknown> => ({
     repo,
     memory: '20GiB',
     env: { FAKE_VLLM_START_MS: START_MS, FAKE_VLLM_TOKEN_MS: '10' },
     ...more,
   });
-  return JSON.stringify({
+  return {
     server: {
       listen: `127.0.0.1:${port}`,
       state_dir: join(folder, 'data'),
@@ -40,20 +47,22 @@ function configOf(port: number, folder: string, adminPort: number | null): strin
         env: { FAKE_VLLM_START_MS: '300', FAKE_VLLM_FAULT: 'bad_model_files' },
       }),
     },
-  });
+  };
 }
 
 export class DashboardFleet implements AsyncDisposable {
   readonly url: string;
   readonly #folder: string;
   readonly #env: Readonly<Record<string, string>>;
-  #gateway: GatewayProcess;
+  #started: GatewayProcess | null = null;
 
-  private constructor(url: string, folder: string, env: Readonly<Record<string, string>>) {
+  readonly #file: FleetFile;
+
+  private constructor(url: string, folder: string, file: FleetFile, env: Readonly<Record<string, string>>) {
     this.url = url;
+    this.#file = file;
     this.#folder = folder;
     this.#env = env;
-    this.#gateway = this.#run();
   }
 
   /** `adminPort`: the control plane listens there. */
@@ -63,10 +72,22 @@ export class DashboardFleet implements AsyncDisposable {
   ): Promise<DashboardFleet> {
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), 'vgw-browser-'));
-    await writeFile(join(folder, 'gateway.yaml'), configOf(port, folder, adminPort));
-    const fleet = new DashboardFleet(`http://127.0.0.1:${port}`, folder, env);
+    const fleet = new DashboardFleet(`http://127.0.0.1:${port}`, folder, fileOf(port, folder, adminPort), env);
+    await fleet.rewrite(() => undefined);
+    fleet.#started = fleet.#run();
     await fleet.listening();
     return fleet;
+  }
+
+  /** Another configuration file, a line for each value; `change` begins from what was written last. */
+  async rewrite(change: (file: FleetFile) => void): Promise<void> {
+    change(this.#file);
+    await writeFile(join(this.#folder, 'gateway.yaml'), JSON.stringify(this.#file, null, 2));
+  }
+
+  get #gateway(): GatewayProcess {
+    if (this.#started === null) throw new Error('the gateway has not been started');
+    return this.#started;
   }
 
   #run(): GatewayProcess {
@@ -85,7 +106,7 @@ export class DashboardFleet implements AsyncDisposable {
 
   /** The same configuration, port and state. */
   async startAgain(): Promise<void> {
-    this.#gateway = this.#run();
+    this.#started = this.#run();
     await this.listening();
   }
 
@@ -102,6 +123,18 @@ export class DashboardFleet implements AsyncDisposable {
 
   async send(command: string, model: string): Promise<void> {
     await fetch(`${this.url}/gateway/models/${model}/${command}?wait=true`, { method: 'POST' });
+  }
+
+  /** Asked of this very machine, without a browser: the status of the answer. */
+  async reload(): Promise<number> {
+    return (await fetch(`${this.url}/gateway/reload`, { method: 'POST' })).status;
+  }
+
+  /** How many reloads there have been, whatever came of them. */
+  async reloads(): Promise<number> {
+    const metrics = await (await fetch(`${this.url}/metrics`)).text();
+    const counts = metrics.matchAll(/^vllm_gateway_config_reloads_total\{[^}]*\} (\d+)/gm);
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
   }
 
   /** How many decisions there have been. */

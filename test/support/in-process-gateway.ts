@@ -2,6 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig, type LoadResult } from '../../src/config/load.ts';
 import { renderProblem } from '../../src/config/problems.ts';
@@ -46,10 +47,13 @@ export interface TestGatewayOptions {
   readonly platform?: (real: Platform) => Platform;
   /** Where the data plane's sockets come from, if not from the system as it is. */
   readonly network?: Network;
+  /** The built dashboard stands at `/`. */
+  readonly dashboard?: boolean;
   /** Sent by `status()` and `post()`, where the gateway asks for a key. */
   readonly adminKey?: string;
 }
 
+const DASHBOARD = fileURLToPath(new URL('../../dist/web', import.meta.url));
 /** Ports of one gateway, and of one test process. */
 const PORTS = 20;
 const PORTS_OF_PROCESS = 100;
@@ -108,6 +112,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     version: '0.0.0-test',
     pid: process.pid,
     ...(options.network && { network: options.network }),
+    ...(options.dashboard && { dashboard: DASHBOARD }),
     source: { load, files: [] },
   });
   const { listen, adminListen } = await gateway.start();

@@ -6,6 +6,7 @@ import { duration } from './format.ts';
 import { useStore, type State } from './store.ts';
 import { THEMES, useTheme } from './theme.ts';
 import { Chat } from './views/chat.tsx';
+import { Configuration } from './views/configuration.tsx';
 import { Logs } from './views/logs.tsx';
 import { Overview } from './views/overview.tsx';
 import { Plan } from './views/plan.tsx';
@@ -17,6 +18,7 @@ const VIEWS = [
   { name: 'events', title: 'Events' },
   { name: 'logs', title: 'Logs' },
   { name: 'chat', title: 'Chat' },
+  { name: 'config', title: 'Config' },
 ] as const;
 
 export interface Place {
@@ -82,6 +84,8 @@ function View({ state, place }: { readonly state: State; readonly place: Place }
       return <Logs state={state} replica={place.subject} />;
     case 'chat':
       return <Chat state={state} model={place.subject} />;
+    case 'config':
+      return <Configuration state={state} />;
     case 'overview':
       return <Overview state={state} />;
   }
@@ -108,6 +112,7 @@ function Header({ state, place }: { readonly state: State; readonly place: Place
         {VIEWS.map(({ name, title }) => (
           <a key={name} href={`#/${name}`} aria-current={place.view === name ? 'page' : undefined}>
             {title}
+            {name === 'config' && state.status?.config.rejected_at && <b class="mark-bad"> !</b>}
           </a>
         ))}
       </nav>
@@ -143,7 +148,7 @@ function Footer({ state }: { readonly state: State }) {
       )}
       {status?.config.source && (
         <span>
-          config <code>{status.config.source}</code>
+          <a href="#/config">config</a> <code>{status.config.source}</code>, version {status.config.version}
         </span>
       )}
       <span class="spring" />

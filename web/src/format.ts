@@ -39,6 +39,11 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
+/** The first part of a UUID tells devices apart; whoever needs all of it finds it beside the bar. */
+export function shortDevice(id: string): string {
+  return /^(?:GPU|MIG)-[0-9a-f]{8}-/i.test(id) ? `${id.slice(0, 12)}…` : id;
+}
+
 /** `out_of_memory` → `out of memory`. */
 export function words(code: string): string {
   return code.replaceAll('_', ' ');

@@ -5,6 +5,7 @@ import { startLive } from './live.ts';
 import { applyTheme } from './theme.ts';
 import './style.css';
 import './views.css';
+import './configuration.css';
 
 applyTheme();
 const root = document.querySelector('#app');

@@ -1,6 +1,7 @@
 /** What the gateway decided, newest first, each with its reason. */
 import { colourOf } from '../colours.ts';
 import { clockTime } from '../format.ts';
+import { logAddress } from '../replicas.ts';
 import type { TimelineEntry } from '../store.ts';
 
 interface DecisionsProps {
@@ -25,6 +26,14 @@ export function Decisions({ entries, models }: DecisionsProps) {
                 {entry.model}
               </>
             )}
+            {entry.replica !== null && toneOf(entry.kind) === 'bad' && (
+              <>
+                {' '}
+                <a href={logAddress(entry.replica)} aria-label={`Log of ${entry.replica}`}>
+                  log
+                </a>
+              </>
+            )}
           </span>
           <span class="reason">{entry.reason}</span>
         </li>
@@ -39,7 +48,7 @@ function titleOf(kind: string): string {
 }
 
 function toneOf(kind: string): string {
-  if (/fail|crash|lost|violat|stuck|quarantin|refus/.test(kind)) return 'bad';
+  if (/fail|crash|stall|unhealthy|stuck|lost|violat|quarantin|refus|reject|no_capacity/.test(kind)) return 'bad';
   if (/evict|drain|stop|fence|turn|gone|backoff/.test(kind)) return 'warn';
   return /ready|adopt/.test(kind) ? 'good' : 'idle';
 }

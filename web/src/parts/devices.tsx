@@ -41,8 +41,7 @@ function Device({ id, device, status }: DeviceProps) {
         <strong>{id}</strong>
         {device.pool && <span class="quiet">pool {device.pool}</span>}
         {device.state !== 'free' && <span class={`tag ${device.state}`}>{deviceWords(device)}</span>}
-        <span class="spring" />
-        <span class="number">
+        <span class="number room">
           {gib(free)} <span class="quiet">free of {gib(device.total_mib)}</span>
         </span>
       </div>
@@ -60,7 +59,6 @@ function Device({ id, device, status }: DeviceProps) {
         <b class="budget" style={{ left: share(Math.min(device.budget_mib, device.total_mib), device) }} />
       </div>
       <Owners segments={segments} device={device} models={models} />
-      {device.reason && <p class="trouble">{device.reason}</p>}
     </li>
   );
 }
@@ -85,6 +83,7 @@ function Owners({ segments, device, models }: OwnersProps) {
           read <span class="number">{gib(device.used_mib)}</span> in use
         </li>
       )}
+      {device.reason && <li class="trouble whole">{device.reason}</li>}
     </ul>
   );
 }

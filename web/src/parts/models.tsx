@@ -1,9 +1,10 @@
 /** Models, what they are doing, and what can be done with them. */
 import { useState } from 'preact/hooks';
 import type { Command, ModelStatus, StatusAnswer } from '../../../src/admin/contract.ts';
-import { command, Refusal, wordsFor } from '../api.ts';
+import { command, wantsKey, wordsFor } from '../api.ts';
 import { colourOf } from '../colours.ts';
-import { ago, duration, gib, words } from '../format.ts';
+import { ago, duration, gib, shortDevice, words } from '../format.ts';
+import { failedReplica, logAddress } from '../replicas.ts';
 import { askForKey, type State } from '../store.ts';
 
 export function Models({ state, status }: { readonly state: State; readonly status: StatusAnswer }) {
@@ -18,7 +19,7 @@ export function Models({ state, status }: { readonly state: State; readonly stat
       </h2>
       <ul class="models">
         {models.map(([name, model]) => (
-          <Model key={name} name={name} model={model} status={status} admin={state.viewer.admin} />
+          <Model key={name} name={name} model={model} status={status} state={state} />
         ))}
       </ul>
     </section>
@@ -33,10 +34,10 @@ interface ModelProps {
   readonly name: string;
   readonly model: ModelStatus;
   readonly status: StatusAnswer;
-  readonly admin: boolean;
+  readonly state: State;
 }
 
-function Model({ name, model, status, admin }: ModelProps) {
+function Model({ name, model, status, state }: ModelProps) {
   const now = Date.now();
   return (
     <li class="model">
@@ -71,8 +72,8 @@ function Model({ name, model, status, admin }: ModelProps) {
           <dd>{model.last_used_at ? ago(model.last_used_at, now) : 'never'}</dd>
         </div>
       </dl>
-      <Actions name={name} model={model} admin={admin} />
-      <Remarks model={model} now={now} />
+      <Actions name={name} model={model} admin={state.viewer.admin} />
+      <Remarks name={name} model={model} state={state} now={now} />
     </li>
   );
 }
@@ -84,6 +85,7 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
   });
   const coming = replicas.find(({ state }) => state === 'reserved' || state === 'starting');
   const step = model.preparation ?? coming;
+  const phase = phaseWords(coming?.state === 'reserved' && !model.preparation ? 'reserved' : step?.phase);
   return (
     <div class="doing">
       <span class={`state ${model.state}`}>
@@ -93,29 +95,66 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
       {step && (
         <span class="step">
           <span>
-            {coming?.state === 'reserved' && !model.preparation ? 'waits for memory' : words(step.phase ?? 'launch')}
-            {step.progress !== null && ` ${Math.round(step.progress * 100)} %`}
-            {step.eta_s !== null && <span class="quiet"> about {duration(Math.max(1, Math.round(step.eta_s)))}</span>}
+            {phase}
+            {step.progress !== null && ` ${Math.floor(step.progress * 100)} %`}
+            {step.eta_s !== null && <span class="quiet">, ready in about {wait(step.eta_s)}</span>}
           </span>
-          <Progress fraction={step.progress} label={step.phase ?? 'launch'} />
+          <Progress fraction={step.progress} label={phase} />
         </span>
+      )}
+      {coming?.state === 'starting' && (
+        <a class="replica" href={logAddress(coming.id)} title={[`Log of ${coming.id}`, ...coming.devices].join(', ')}>
+          log
+        </a>
       )}
       {replicas
         .filter(({ id }) => id !== coming?.id)
         .map(({ id, state, devices, stop_reason: reason }) => (
-          <a key={id} class="replica" href={`#/logs/${encodeURIComponent(id)}`} title={`Logs of ${id}`}>
-            {state === 'ready' ? [...devices, 'log'].join(' · ') : `${state}${reason ? `: ${words(reason)}` : ''}`}
+          <a key={id} class="replica" href={logAddress(id)} title={[`Log of ${id}`, ...devices].join(', ')}>
+            {state === 'ready'
+              ? [...devices.map(shortDevice), 'log'].join(' · ')
+              : `${state}${reason ? `: ${words(reason)}` : ''}`}
           </a>
         ))}
     </div>
   );
 }
 
+const PHASES: Readonly<Record<string, string>> = {
+  reserved: 'waits for memory',
+  metadata: 'reading about the model',
+  image: 'fetching the image',
+  weights: 'fetching weights',
+  download: 'fetching weights',
+  launched: 'launched',
+  config: 'reading its settings',
+  engine: 'starting the engine',
+  load: 'loading weights',
+  compile: 'compiling',
+  profile: 'measuring memory',
+  kv: 'laying out the KV cache',
+  graphs: 'capturing graphs',
+  serve: 'opening its server',
+};
+
+/** A phase that is not known here is told in its own words. */
+function phaseWords(phase: string | null | undefined): string {
+  return PHASES[phase ?? 'launched'] ?? words(phase ?? '');
+}
+
+/** Whole seconds: more would claim more than is known. */
+function wait(seconds: number): string {
+  const whole = Math.max(1, Math.round(seconds));
+  return whole < 60 ? `${whole} s` : duration(whole);
+}
+
 function Progress({ fraction, label }: { readonly fraction: number | null; readonly label: string }) {
   return fraction === null ? <progress aria-label={label} /> : <progress aria-label={label} max={1} value={fraction} />;
 }
 
-function Remarks({ model, now }: { readonly model: ModelStatus; readonly now: number }) {
+type RemarksProps = Pick<ModelProps, 'name' | 'model' | 'state'> & { readonly now: number };
+
+function Remarks({ name, model, state, now }: RemarksProps) {
   const failure = model.last_failure;
   const waiting = model.queued > 0 ? model.waiting_for : null;
   // A failure that is over is history: the events tell it.
@@ -130,9 +169,17 @@ function Remarks({ model, now }: { readonly model: ModelStatus; readonly now: nu
           <span class="quiet">
             {ago(failure.at, now)}
             {failure.retry_at && Date.parse(failure.retry_at) > now
-              ? `, tried again in ${duration((Date.parse(failure.retry_at) - now) / 1000)}`
+              ? `, tried again in ${wait((Date.parse(failure.retry_at) - now) / 1000)}`
               : ''}
-          </span>
+          </span>{' '}
+          {model.driver !== 'external' && (
+            <a
+              href={logAddress(failedReplica(name, state.decisions, state.run))}
+              aria-label={`Log of the failure of ${name}`}
+            >
+              log
+            </a>
+          )}
         </p>
       )}
     </div>
@@ -141,7 +188,7 @@ function Remarks({ model, now }: { readonly model: ModelStatus; readonly now: nu
 
 const NEEDS_KEY = 'Loading, unloading and pinning need an admin key.';
 
-function Actions({ name, model, admin }: Pick<ModelProps, 'name' | 'model' | 'admin'>) {
+function Actions({ name, model, admin }: Pick<ModelProps, 'name' | 'model'> & { readonly admin: boolean }) {
   const [refused, setRefused] = useState<{ readonly text: string; readonly key: boolean } | null>(null);
   const [busy, setBusy] = useState<Command | null>(null);
   const act = async (wanted: Command): Promise<void> => {
@@ -154,8 +201,7 @@ function Actions({ name, model, admin }: Pick<ModelProps, 'name' | 'model' | 'ad
     try {
       await command(wanted, name);
     } catch (error) {
-      const key = error instanceof Refusal && (error.status === 401 || error.status === 403);
-      setRefused({ text: wordsFor(error), key });
+      setRefused({ text: wordsFor(error), key: wantsKey(error) });
     }
     setBusy(null);
   };

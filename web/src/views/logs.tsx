@@ -1,6 +1,7 @@
 /** The log of one engine, as it is written. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { ask, Refusal, wordsFor } from '../api.ts';
+import { endedReplicas, replicaOf } from '../replicas.ts';
 import { askForKey, type State } from '../store.ts';
 
 const TAIL = 300;
@@ -60,7 +61,8 @@ async function read(replica: string, signal: AbortSignal, add: (lines: readonly 
 export function Logs({ state, replica }: { readonly state: State; readonly replica: string | null }) {
   const replicas = Object.entries(state.status?.replicas ?? {});
   const names = replicas.map(([id]) => id);
-  const chosen = replica ?? names[0] ?? null;
+  const ended = endedReplicas(state.decisions, state.status, state.run);
+  const chosen = replica === null ? (names[0] ?? ended[0] ?? null) : replicaOf(replica, state.status, ended);
   const log = useLog(chosen, state.viewer.admin);
   return (
     <section class="logs" aria-labelledby="logs">
@@ -76,12 +78,23 @@ export function Logs({ state, replica }: { readonly state: State; readonly repli
               location.hash = `#/logs/${encodeURIComponent(event.currentTarget.value)}`;
             }}
           >
-            {chosen !== null && !names.includes(chosen) && <option value={chosen}>{chosen} (gone)</option>}
+            {chosen !== null && !names.includes(chosen) && !ended.includes(chosen) && (
+              <option value={chosen}>{chosen} (gone)</option>
+            )}
             {replicas.map(([id, { state: phase }]) => (
               <option key={id} value={id}>
                 {id} ({phase})
               </option>
             ))}
+            {ended.length > 0 && (
+              <optgroup label="ended">
+                {ended.map((id) => (
+                  <option key={id} value={id}>
+                    {id}
+                  </option>
+                ))}
+              </optgroup>
+            )}
             {chosen === null && <option value="">none runs</option>}
           </select>
         </label>

@@ -216,8 +216,7 @@ function PlannedPlace({ id, device, planned, models }: PlaceProps) {
         {here && <span class="tag good">goes here</span>}
         {left !== '' && <span class="tag warn">{left} leaves</span>}
         {device.reason !== null && <span class="tag bad">{device.reason}</span>}
-        <span class="spring" />
-        <span class="quiet number">{gib(device.total_bytes / BYTES_PER_MIB)}</span>
+        <span class="quiet number room">{gib(device.total_bytes / BYTES_PER_MIB)}</span>
       </div>
       <div class="memory" role="img" aria-label={placeWords(id, staying, need, left)}>
         {staying.map(({ replica, model, bytes, why }) => (
