@@ -31,14 +31,11 @@ it('of Claude Code calls the tool that the person names, not one of its notes, a
     role: 'user',
     content: [NOTES, text].map((part) => ({ type: 'text', text: part })),
   });
-  const send = (messages: readonly object[]): Promise<unknown> =>
-    ask('/v1/messages?beta=true', {
-      model: 'coder',
-      max_tokens: 100,
-      system: [{ type: 'text', text: NOTES }],
-      tools,
-      messages,
-    });
+  const system = [{ type: 'text', text: NOTES }];
+  const send = (turns: readonly object[]): Promise<unknown> => {
+    const messages = [...turns, { role: 'system', content: system }];
+    return ask('/v1/messages?beta=true', { model: 'coder', max_tokens: 100, system, tools, messages });
+  };
 
   expect(await send([say('Hello')])).toMatchObject({ stop_reason: 'end_turn', content: [{ type: 'text' }] });
   const call = { type: 'tool_use', name: 'Bash', input: { command: 'ls' } };

@@ -36,7 +36,7 @@ export function renderChat(
     tokens.push('<|end|>');
   }
   tokens.push('<|assistant|>');
-  return { text: tokens.join(''), tokens, fromIds: false, asked: askedBy(messages.at(-1)) };
+  return { text: tokens.join(''), tokens, fromIds: false, asked: askedBy(messages) };
 }
 
 /** The items of the responses route that have no role are calls of tools and what came of them. */
@@ -46,8 +46,9 @@ function roleOf(message: unknown): string {
   return message['type'] === 'function_call_output' ? 'tool' : String(message['role'] ?? 'user');
 }
 
-/** Agents put what they know of the project before what the person typed, in parts of the same turn. */
-function askedBy(last: unknown): string {
+/** Agents put what they know of the project around what the person typed: in parts before it, in a system turn behind it. */
+function askedBy(messages: readonly unknown[]): string {
+  const last = messages.findLast((message) => roleOf(message) !== 'system');
   if (!isObject(last) || roleOf(last) !== 'user') return '';
   const { content } = last;
   if (!Array.isArray(content)) return typeof content === 'string' ? content : '';
