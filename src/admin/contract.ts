@@ -49,7 +49,7 @@ const modelStatus = z.object({
       /** In [0, 1]. */
       progress: z.number().nullable(),
       since: moment,
-      /** Until it is ready to answer; until its files are there where nobody knows how long its start takes. */
+      /** Until it is ready to answer; where nobody knows that, as before a first start, until the present phase is over. */
       eta_s: z.number().nullable(),
     })
     .nullable(),

@@ -33,7 +33,7 @@ export interface ModelSnapshot {
     readonly phase: string;
     readonly fraction: number | null;
     readonly since: Milliseconds;
-    /** Until the model is ready; until its files are there on a first start, whose length nobody knows; null = no pace yet. */
+    /** Until the model is ready; where nobody knows that, until the phase is over; null = nobody knows that either. */
     readonly eta: Milliseconds | null;
   } | null;
   /** What it would take on the first of its devices, and how that is known; null when it takes no device memory. */

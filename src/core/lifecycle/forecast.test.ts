@@ -64,11 +64,13 @@ describe('the pace of a bar', () => {
     expect(leftByPace(progress, 31_000)).toBeCloseTo(1_000);
   });
 
-  it('says nothing before some of it is done, nor when all of it is', () => {
+  it('says nothing before some of it is done, nor when all of it is, nor where it counts files', () => {
     const barely = advanced(advanced(null, 'load', 0, 0), 'load', 0.01, 60_000);
     const atOnce = advanced(advanced(null, 'load', 0, 0), 'load', 0.9, 10);
     const done = advanced(advanced(null, 'load', 0, 0), 'load', 1, 60_000);
-    expect([barely, atOnce, done].map((progress) => leftByPace(progress, 60_000))).toEqual([null, null, null]);
+    // Six files of seven are there at once, and the seventh is all of it.
+    const files = advanced(advanced(null, 'download', 0, 0), 'download', 0.86, 60_000);
+    for (const progress of [barely, atOnce, done, files]) expect(leftByPace(progress, 60_000)).toBeNull();
   });
 });
 
@@ -184,6 +186,16 @@ describe('the forecast of a start', () => {
     story.world.kernel.step({ kind: 'start_times.loaded', times: [times] });
     expect(coming(story, 'm')?.left).toBe((first?.phaseLeft ?? NaN) + 70_000);
     expect(seen()).toBe((first?.phaseLeft ?? NaN) + 70_000);
+    // Behind an image come weights, of which nobody knows how many are missing.
+    for (const [fraction, span] of [
+      [0.1, 10_000],
+      [0.2, 0],
+    ] as const) {
+      story.world.kernel.step({ kind: 'model.prepare_progressed', model: 'm', phase: 'image', fraction });
+      story.run(span);
+    }
+    expect(coming(story, 'm')).toMatchObject({ stage: 'preparing', phase: 'image', left: null });
+    expect(coming(story, 'm')?.phaseLeft).toBeGreaterThan(0);
   });
 });
 

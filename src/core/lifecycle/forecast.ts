@@ -25,7 +25,7 @@ export function comingStart(state: FleetState, model: Model, now: Milliseconds):
   if (model.preparation) {
     const { phase, fraction } = model.preparation.progress;
     const phaseLeft = leftByPace(model.preparation.progress, now);
-    return { stage: 'preparing', phase, fraction, left: readyAfter(model, phaseLeft), phaseLeft };
+    return { stage: 'preparing', phase, fraction, left: readyAfter(model, phase, phaseLeft), phaseLeft };
   }
   const replica = currentOf(state, model);
   if (replica?.phase !== 'reserved' && replica?.phase !== 'starting') return null;
@@ -86,10 +86,10 @@ function leftOfOthers(state: FleetState, replica: Replica, now: Milliseconds): M
   return longest;
 }
 
-/** `files`: until its files are there. */
-function readyAfter(model: Model, files: Milliseconds | null): Milliseconds | null {
-  const times = timesOfModel(model);
-  return files === null || !times ? null : files + totalOf(times);
+/** The weights are the last of its files: behind the others is something of which nobody knows the size. */
+function readyAfter(model: Model, phase: string, phaseLeft: Milliseconds | null): Milliseconds | null {
+  const start = wholeStart(model);
+  return phase !== 'weights' || phaseLeft === null || start === null ? null : phaseLeft + start;
 }
 
 /** How long a start takes from its beginning, when none is under way or nobody knows how far it is; null = never seen. */

@@ -16,6 +16,8 @@ export interface PhaseProgress {
 /** What a bar must have gained, in this time at least, before its pace says anything. */
 const LEAST_GAIN = 0.02;
 const LEAST_TIME: Milliseconds = SECOND / 2;
+/** Where an engine downloads by itself, its bars count files, small ones first, or tell of one file after the other. */
+const UNEVEN = 'download';
 
 /**
  * A line that says nothing of the bar leaves it where it is. A bar may step back a little, as totals become known; one that
@@ -37,8 +39,8 @@ export function advanced(
 
 /** The rest of the present phase at the pace of its bar, as `expected` has it; null when there is no pace to go by. */
 export function leftByPace(progress: PhaseProgress, now: Milliseconds): Milliseconds | null {
-  const { fraction, from, movedAt } = progress;
-  if (fraction === null || from === null || fraction >= 1) return null;
+  const { phase, fraction, from, movedAt } = progress;
+  if (phase === UNEVEN || fraction === null || from === null || fraction >= 1) return null;
   const gained = fraction - from.fraction;
   const took = movedAt - from.at;
   if (gained < LEAST_GAIN || took < LEAST_TIME) return null;
