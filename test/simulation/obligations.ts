@@ -166,7 +166,7 @@ export class Obligations implements Observer {
       if (name === model.name) return;
       const ahead = state.models.get(name);
       if (!ahead || ahead.unplacedSince === null || ahead.unplacedSince !== since) continue;
-      const without = { beside: replica, openOnly: true };
+      const without = { before: replica, openOnly: true };
       const harmed = couldFit(state, ahead, without) && !couldFit(state, ahead, { ...without, taken: replica });
       this.#kernel.check('I-10', !harmed, () => `${replica.id} takes what ${name} has waited for longer`);
     }

@@ -42,15 +42,18 @@ export function wishOf(state: FleetState, model: Model, device: Device, room: By
   return alike(Math.min(device.budgetBytes, Math.floor(sizing.utilization * device.totalBytes)));
 }
 
-/** What a model is asked about: as if one replica were not there, or there to stay; on devices that take starts now only. */
+/** What a model is asked about. */
 export interface Supposing {
-  readonly beside?: Replica;
+  /** As if this replica, and whoever came after it in the same step, were not there. */
+  readonly before?: Replica;
+  /** As if this one were there to stay. */
   readonly taken?: Replica;
+  /** Devices that take starts now. */
   readonly openOnly?: boolean;
 }
 
 /** Memory could fit it if all that may leave had left. */
-export function couldFit(state: FleetState, model: Model, { beside, taken, openOnly }: Supposing = {}): boolean {
+export function couldFit(state: FleetState, model: Model, { before, taken, openOnly }: Supposing = {}): boolean {
   const { deviceCount, deviceIds } = model.settings;
   const fitting: number[] = [];
   for (const id of deviceIds) {
@@ -62,7 +65,7 @@ export function couldFit(state: FleetState, model: Model, { beside, taken, openO
       : Math.min(device.budgetBytes, device.totalBytes - device.foreignBytes);
     let staying = taken?.reservations.get(id) ?? 0;
     for (const replica of state.replicas.values()) {
-      if (replica === beside) continue;
+      if (replica === before) break;
       const owner = state.models.get(replica.model);
       const pinned = owner !== undefined && (owner.pinned || owner.settings.alwaysOn);
       const leaving = replica.phase === 'draining' || replica.phase === 'stopping';
