@@ -6,6 +6,7 @@ import { logSecrets } from './config/log-secrets.ts';
 import type { ConfigDiff } from './config/reload-diff.ts';
 import type { Controller } from './controller/controller.ts';
 import { listBefore, type ReconcileContext } from './controller/reconcile.ts';
+import type { StartTimesFile } from './controller/start-times-file.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
 import { specHash } from './launch-identity.ts';
 import type { ReplaceableRuntimes } from './model-runtimes.ts';
@@ -54,6 +55,7 @@ export interface ReloadParts {
   readonly controller: Controller;
   readonly runtimes: ReplaceableRuntimes;
   readonly pins: PinBook;
+  readonly startTimes: Pick<StartTimesFile, 'known'>;
   readonly telemetry: GatewayTelemetry;
   readonly platform: Platform;
   readonly ends: Ends;
@@ -122,7 +124,7 @@ function refusalOfMachine({ controller }: ReloadParts, next: Config): string | n
 
 /** `tell` is called in the very step. */
 function replaceConfig(parts: ReloadParts, next: Config, diff: ConfigDiff, tell: () => void): void {
-  const { present, controller, runtimes, telemetry, platform, pins } = parts;
+  const { present, controller, runtimes, telemetry, platform, pins, startTimes } = parts;
   const made = makeOf(next, platform);
   const exchangeRuntimes = runtimes.prepare(next, new Set(diff.drainAndRestart));
   const newlyUsed = driversOf(next).filter((kind) => !driversOf(present.made.config).includes(kind));
@@ -140,6 +142,8 @@ function replaceConfig(parts: ReloadParts, next: Config, diff: ConfigDiff, tell:
     return controller.devices.renew(namesDevices(next), listedDevices(next));
   });
   parts.accessChanged();
+  // It may have been configured before.
+  if (diff.add.length > 0) controller.post({ kind: 'start_times.loaded', times: startTimes.known });
   for (const name of diff.add) {
     if (pins.has(name)) controller.post({ kind: 'model.pin', model: name, pinned: true });
     if (next.models.get(name)?.preload === true) controller.post({ kind: 'model.load', model: name });

@@ -46,6 +46,11 @@ export class StartTimesFile {
     return this.#kept;
   }
 
+  /** All that is kept, oldest first. */
+  get known(): readonly StartTimes[] {
+    return this.#kept;
+  }
+
   /** Returns at once; what was known of the same start is replaced. */
   learned(times: StartTimes): void {
     const others = this.#kept.filter(

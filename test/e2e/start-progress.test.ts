@@ -66,7 +66,7 @@ it('a first start is told by its phases, and nobody claims to know its end', asy
   const comments = commentsOf(await (await answer).text());
   expect(comments.length).toBeGreaterThan(5);
   for (const comment of comments) expect(comment).toMatch(/^: (?:waiting|starting slow(?:, [a-zA-Z0-9 %]+)*)$/);
-  expect(new Set(comments).size).toBeGreaterThan(2);
+  expect(new Set(comments).size).toBeGreaterThan(1);
   expect(comments).toContainEqual(expect.stringMatching(/^: starting slow, (?!.* for that).*[a-z]$/));
   expect(comments.filter((comment) => /about/.test(comment) && !comment.endsWith('for that'))).toEqual([]);
 });
@@ -97,6 +97,16 @@ it('a later one is foretold, after a restart too: in the status, in comments, in
   expect((await message.finalMessage()).content[0]).toMatchObject({
     text: expect.stringContaining('nonce:p1') as string,
   });
+});
+
+it('a model that a reload takes away and brings back starts as it did', async () => {
+  await using gateway = await open();
+  for (const yaml of [gatewayYaml({ other: { repo: 'org/other' } }), YAML]) {
+    await gateway.rewrite(yaml);
+    expect(await (await gateway.post('/gateway/reload', '')).json()).toMatchObject({ result: 'applied' });
+  }
+  await gateway.post('/gateway/models/slow/load', '');
+  expect((await untilStarting(gateway)).eta_s).toBeGreaterThan(0);
 });
 
 it('what was learned is dropped with a warning when its file is damaged', async () => {
