@@ -96,7 +96,9 @@ export function preparationText({ phase, progress, eta_s: eta }: NonNullable<Mod
 }
 
 const shareText = (progress: number | null): string => (progress === null ? '' : ` ${Math.round(progress * 100)} %`);
-const leftText = (eta: number | null): string => (eta === null ? '' : `, about ${spanText(eta * SECOND)} left`);
+/** Less than a second is told as one: it is not over yet. */
+const leftText = (eta: number | null): string =>
+  eta === null ? '' : `, about ${spanText(Math.max(1, eta) * SECOND)} left`;
 
 function deviceTable(status: StatusAnswer, out: OutputStream): string {
   const heads = ['DEVICE', 'STATE', 'USED', 'RESERVED', 'BUDGET', 'TOTAL', 'RESIDENTS', 'NOTE'];

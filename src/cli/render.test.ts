@@ -52,6 +52,8 @@ describe('rendering', () => {
     expect(progressText({ ...REPLICA, state: 'starting', phase: 'graphs', progress: 0.5, eta_s: 4 })).toBe(
       'graphs 50 %, about 4s left',
     );
+    expect(progressText({ ...REPLICA, state: 'starting', phase: 'serve', eta_s: 0.2 })).toBe('serve, about 1s left');
+    expect(progressText({ ...REPLICA, ...replica, eta_s: 41 })).toBe('waiting for its turn, about 41s left');
   });
 
   it('says MiB and GiB', () => {
