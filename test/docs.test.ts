@@ -1,48 +1,163 @@
 /** Documents that are made from the code equal it, and every promise is shown by a test. */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { renderJsonSchema } from '../src/config/schema/file.ts';
 import { estimateNeed } from '../src/core/memory/estimate.ts';
 import type { ModelShape } from '../src/core/memory/model-shape.ts';
 import type { MemoryRules } from '../src/core/memory/sizing.ts';
+import { ERRORS } from '../src/errors.ts';
 import { GIB, MIB } from '../src/units.ts';
+import { documentedProgram } from '../tools/docs/cli-page.ts';
+import { CAUSES } from '../tools/docs/errors-page.ts';
+import { exampleScrape } from '../tools/docs/metrics-page.ts';
 import { unshown } from '../tools/docs/original-page.ts';
 import { PAGES } from '../tools/docs/pages.ts';
 import { unshownRows } from '../tools/docs/reliability-page.ts';
 import { keysOf, taggedTests } from '../tools/docs/tagged-tests.ts';
 import { load } from './support/load-config.ts';
-import { filesUnder, readSource, ROOT } from './support/source-tree.ts';
+import {
+  anchorsOf,
+  codeSpansOf,
+  commandLinesOf,
+  deadLink,
+  linksOf,
+  reachedFrom,
+  refusedCommand,
+} from './support/markdown-pages.ts';
+import { samplesOf } from './support/prometheus-text.ts';
+import { filesUnder, isTest, projectFiles, readSource, ROOT } from './support/source-tree.ts';
 
-const documents = [
-  'README.md',
-  'ARCHITECTURE.md',
-  'CONTRIBUTING.md',
-  'SECURITY.md',
-  'CHANGELOG.md',
-  ...filesUnder('docs', ['.md']),
-];
+const documents = projectFiles().filter((path) => path.endsWith('.md') && !path.startsWith('test/fixtures/'));
+const pages = documents.filter((path) => path.startsWith('docs/'));
+const program = documentedProgram();
+
+/** What answers say under the name of a section, beside its keys. */
+const OF_ANSWERS = /^(?:devices\.(?:state|reason|gate)|limits\.stop_grace_period)$/;
 
 describe('the documents', () => {
   it.each(Object.entries(PAGES))('%s is what `npm run docs` writes [item 154]', async (path, render) => {
     expect(existsSync(join(ROOT, path)) ? readSource(path) : 'missing').toBe(await render());
   });
 
-  it('link only to files that exist', () => {
-    const dead = documents.flatMap((path) =>
-      [...readSource(path).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)]
-        .map(([, target = '']) => target)
-        .filter((target) => !/^[a-z]+:/.test(target) && !existsSync(join(ROOT, dirname(path), target)))
-        .map((target) => `${path}: ${target}`),
+  it('link only to files and headings that exist', () => {
+    expect(
+      documents.flatMap((path) =>
+        linksOf(readSource(path))
+          .map((to) => deadLink(path, to))
+          .filter(Boolean),
+      ),
+    ).toEqual([]);
+  });
+
+  it('are all reached from the index of docs', () => {
+    const reached = reachedFrom('docs/README.md', documents);
+    expect(pages.filter((path) => !reached.has(path))).toEqual([]);
+  });
+
+  it('show only commands, options and arguments that the program takes', () => {
+    const lines = documents.flatMap((path) => commandLinesOf(readSource(path)).map((line) => ({ path, line })));
+    expect(lines.length).toBeGreaterThan(50);
+    const refused = lines.map(({ path, line }) => ({ path, why: refusedCommand(program, line) }));
+    expect(refused.filter(({ why }) => why !== null)).toEqual([]);
+  });
+
+  it('name only metrics that there are', async () => {
+    const known = new Set(samplesOf(await exampleScrape()).map(({ family }) => family));
+    const named = documents.flatMap((path) => readSource(path).match(/\bvllm_gateway_[a-z_]+[a-z](?![a-z_*])/g) ?? []);
+    const strangers = new Set(named.filter((name) => !known.has(name.replace(/_(?:bucket|sum|count)$/, ''))));
+    // Names of things in Docker that begin alike.
+    expect([...strangers].sort()).toEqual([]);
+  });
+
+  it('name only keys of the configuration that there are', () => {
+    const keys = schemaPaths();
+    const sections = new Set([...keys].map((key) => key.split('.')[0]).filter((name) => name !== 'models'));
+    const strangers = pages.flatMap((path) =>
+      codeSpansOf(readSource(path))
+        .map((span) => (/^([a-z_]+(?:\.[a-z_]+)+)(?::.*)?$/.exec(span) ?? [])[1] ?? '')
+        .filter((key) => sections.has(key.split('.')[0] ?? '') && !keys.has(key) && !OF_ANSWERS.test(key))
+        .map((key) => `${path}: ${key}`),
     );
-    expect(dead).toEqual([]);
+    expect(strangers).toEqual([]);
   });
 });
 
-describe.each(['README.md', 'docs/drivers.md'])('%s', (path) => {
+describe('docs/operations.md', () => {
+  it('quotes only log lines, messages and reasons that are in the program', () => {
+    const sources = filesUnder('src').filter((path) => !isTest(path));
+    const program = sources.map((path) => readSource(path).replaceAll(/\\(['`])/g, '$1')).join('\n');
+    const quoted = codeSpansOf(readSource('docs/operations.md')).filter((span) => span.startsWith('"'));
+    expect(quoted.length).toBeGreaterThan(20);
+    expect(quoted.filter((span) => !program.includes(span.replace(/^"|"$/g, '')))).toEqual([]);
+  });
+
+  it('has a heading for every cause of a failed start and for every code that an operator can do something about', () => {
+    const headings = [...readSource('docs/operations.md').matchAll(/^#{3,4} (.*)$/gm)]
+      .map(([, heading = '']) => heading)
+      .join('\n');
+    const causes = Object.keys(CAUSES);
+    const codes = Object.entries(ERRORS)
+      .filter(([, { status }]) => status === 429 || status >= 500)
+      .map(([name]) => name);
+    expect([...causes, ...codes].filter((name) => !headings.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe('the checks of documents', () => {
+  const page =
+    '# One `two`: three\n\n## Same\n## Same\n\n```sh\n# no heading\nvllm-gateway plan m # remark\n```\n[a](b.md#c) ![i](i.png) `[x](y.md)`';
+
+  it('know the anchors and links of a page', () => {
+    expect([...anchorsOf(page)]).toEqual(['one-two-three', 'same', 'same-1']);
+    expect(linksOf(page)).toEqual(['b.md#c', 'i.png']);
+  });
+
+  it.each([
+    ['docs/cli.md', 'nowhere.md', 'no such file'],
+    ['docs/cli.md', '#nothing', 'no such heading'],
+    ['README.md', 'docs/cli.md#nothing', 'no such heading'],
+  ])('on %s find that %s leads nowhere', (path, target, why) => {
+    expect(deadLink(path, target)).toContain(why);
+  });
+
+  it.each([
+    ['vllm-gateway plan m', 'too many arguments'],
+    ['vllm-gateway load m --nowait', 'no option --nowait'],
+    ['vllm-gateway start', 'no command start'],
+  ])('refuse %s', (line, why) => {
+    expect(refusedCommand(program, line)).toContain(why);
+    expect(commandLinesOf(page)).toEqual(['vllm-gateway plan m']);
+  });
+});
+
+/** Every path of the file's schema, with `models.NAME` as `models`. */
+function schemaPaths(): ReadonlySet<string> {
+  interface Node {
+    readonly properties?: Readonly<Record<string, Node>>;
+    readonly additionalProperties?: Node | boolean;
+    readonly anyOf?: readonly Node[];
+    readonly items?: Node;
+  }
+  const paths = new Set<string>();
+  const walk = (node: Node, prefix: string): void => {
+    for (const [name, child] of Object.entries(node.properties ?? {})) {
+      paths.add(prefix + name);
+      walk(child, `${prefix}${name}.`);
+    }
+    for (const child of [...(node.anyOf ?? []), ...(node.items ? [node.items] : [])]) walk(child, prefix);
+    if (typeof node.additionalProperties === 'object') walk(node.additionalProperties, prefix);
+  };
+  walk(JSON.parse(renderJsonSchema()) as Node, '');
+  return paths;
+}
+
+describe.each(['README.md', 'docs/drivers.md', 'docs/migration.md'])('%s', (path) => {
   it('shows configurations without a problem', async () => {
     const blocks = [...readSource(path).matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
     expect(blocks).not.toEqual([]);
-    for (const yaml of blocks) expect((await load(yaml, { env: { EMBEDDINGS_KEY: 'a-key' } })).lines).toEqual([]);
+    for (const yaml of blocks)
+      expect((await load(yaml, { env: { EMBEDDINGS_KEY: 'a-key', TEAM_KEY: 'a-key' } })).lines).toEqual([]);
   });
 });
 

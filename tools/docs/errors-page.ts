@@ -36,7 +36,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   internal_error: 'A bug of the gateway.',
 };
 
-const CAUSES: Readonly<Record<StartFailureCause, string>> = {
+export const CAUSES: Readonly<Record<StartFailureCause, string>> = {
   out_of_memory: 'The device had too little memory.',
   model_files: 'The model cannot be found, read or downloaded.',
   bad_arguments: 'The engine refused its arguments.',
