@@ -23,19 +23,6 @@ let watched: Watched;
 const row = (model: string) => watched.page.locator('.model', { hasText: model });
 const visit = (view: string) => watched.page.goto(`${fleet.url}/#/${view}`);
 
-/** So that pictures for the documentation have something to show. */
-async function someTraffic(): Promise<void> {
-  if (process.env['UPDATE_SCREENSHOTS'] !== '1') return;
-  for (let round = 0; round <= 30; round += 1) {
-    const ask = (model: string): Promise<unknown> => {
-      const messages = [{ role: 'user', content: `Round ${round}` }];
-      const body = JSON.stringify({ model, messages, fake: { tokens: 8 + ((round * 7) % 24) } });
-      return fetch(`${fleet.url}/v1/chat/completions`, { method: 'POST', body }).then((answer) => answer.text());
-    };
-    await Promise.all(round % 3 === 0 ? [ask('qwen-7b')] : [ask('llama-8b'), ask('qwen-7b'), ask('llama-8b')]);
-  }
-}
-
 describe.skipIf(withoutChromium)('the dashboard', () => {
   beforeAll(async () => {
     [fleet, browser] = await Promise.all([DashboardFleet.start(), launchChromium()]);
@@ -68,11 +55,6 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     await screenshot(watched.page, 'chat');
     await visit('overview');
     await watched.page.locator('.plot', { hasText: 'Tokens' }).getByText('peak').waitFor();
-    await someTraffic();
-    await screenshot(watched.page, 'overview-light');
-    await watched.page.emulateMedia({ colorScheme: 'dark' });
-    await screenshot(watched.page, 'overview-dark');
-    await watched.page.emulateMedia({ colorScheme: 'light' });
     expect(watched.console()).toEqual([]);
   });
 

@@ -84,9 +84,12 @@ export function overhang(page: Page): Promise<number> {
   return page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 }
 
+/** Pictures for the documentation are being made. */
+export const picturing = process.env['UPDATE_SCREENSHOTS'] === '1';
+
 /** Into docs/images, where `UPDATE_SCREENSHOTS=1` asks for it; `part` is a selector, else it is what the window shows. */
 export async function screenshot(page: Page, name: string, part?: string): Promise<void> {
-  if (process.env['UPDATE_SCREENSHOTS'] !== '1') return;
+  if (!picturing) return;
   const path = join(ROOT, 'docs/images', `${name}.png`);
   mkdirSync(dirname(path), { recursive: true });
   await page.evaluate('document.activeElement?.blur()');

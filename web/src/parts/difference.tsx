@@ -32,7 +32,7 @@ export function Difference({ diff, status }: DifferenceProps) {
             <dt class={diff[key].length === 0 ? '' : tone}>{title}</dt>
             <dd>
               <Names names={diff[key]} status={status} busy={key === 'remove' || key === 'drain_and_restart'} />
-              {diff[key].length > 0 && <span class="quiet note">{note}</span>}
+              {diff[key].length > 0 && <span class="quiet aside">{note}</span>}
             </dd>
           </div>
         ))}

@@ -1,6 +1,6 @@
 /** Models, what they are doing, and what can be done with them. */
 import { useState } from 'preact/hooks';
-import type { Command, ModelStatus, StatusAnswer } from '../../../src/admin/contract.ts';
+import type { Command, ModelStatus, ReplicaStatus, StatusAnswer } from '../../../src/admin/contract.ts';
 import { command, wantsKey, wordsFor } from '../api.ts';
 import { colourOf } from '../colours.ts';
 import { ago, duration, gib, shortDevice, words } from '../format.ts';
@@ -99,7 +99,7 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
             {step.progress !== null && ` ${Math.floor(step.progress * 100)} %`}
             {step.eta_s !== null && <span class="quiet">, ready in about {wait(step.eta_s)}</span>}
           </span>
-          <Progress fraction={step.progress} label={phase} />
+          <Progress fraction={fractionOf(step, coming?.started_at ?? model.preparation?.since)} label={phase} />
         </span>
       )}
       {coming?.state === 'starting' && (
@@ -119,6 +119,8 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
     </div>
   );
 }
+
+type Step = Pick<ReplicaStatus, 'progress' | 'eta_s'>;
 
 const PHASES: Readonly<Record<string, string>> = {
   reserved: 'waits for memory',
@@ -146,6 +148,13 @@ function phaseWords(phase: string | null | undefined): string {
 function wait(seconds: number): string {
   const whole = Math.max(1, Math.round(seconds));
   return whole < 60 ? `${whole} s` : duration(whole);
+}
+
+/** Of the whole start where its end is known, else of its present phase. */
+function fractionOf(step: Step, since: string | null | undefined): number | null {
+  if (step.eta_s === null || !since) return step.progress;
+  const elapsed = Math.max(0, (Date.now() - Date.parse(since)) / 1000);
+  return elapsed === 0 ? 0 : elapsed / (elapsed + Math.max(0, step.eta_s));
 }
 
 function Progress({ fraction, label }: { readonly fraction: number | null; readonly label: string }) {
