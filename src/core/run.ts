@@ -1,6 +1,7 @@
 /** One step in progress: the state, the moment, and what has been decided so far. */
 import type { Milliseconds } from '../units.ts';
 import type { Decision, FleetEffect } from './effects.ts';
+import type { Books } from './memory/books.ts';
 import type { FleetState, Model, Replica, ReplicaRef } from './state.ts';
 
 /** What a step may know besides state and event. */
@@ -18,6 +19,8 @@ export interface Run {
   readonly effects: FleetEffect[];
   /** Memory, a gate, or a replica's idleness changed: waiting models are looked at again before the step ends. */
   capacityChanged: boolean;
+  /** Those of this moment, as long as nothing changes that they tell of; null = to be opened. */
+  books: Books | null;
 }
 
 export function decide(

@@ -26,7 +26,14 @@ import type { FleetState, Model, Replica } from './state.ts';
 export type { StepContext } from './run.ts';
 
 export function step(state: FleetState, event: FleetEvent, context: StepContext): readonly FleetEffect[] {
-  const run: Run = { state, now: context.now, random: context.random, effects: [], capacityChanged: false };
+  const run: Run = {
+    state,
+    now: context.now,
+    random: context.random,
+    effects: [],
+    capacityChanged: false,
+    books: null,
+  };
   apply(run, event);
   if (run.capacityChanged || state.orphaned.size > 0) {
     run.capacityChanged = true;

@@ -3,7 +3,8 @@ import { gatewayError } from '../../errors.ts';
 import { refuseAll, unstartableError } from '../admission/refuse.ts';
 import { isPinned } from '../memory/eviction.ts';
 import { explainPlan, whyItWaits } from '../memory/explain.ts';
-import { booksOf, bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
+import { booksOf, type Books } from '../memory/books.ts';
+import { bytesAreFree, capacity, committed, takesStarts } from '../memory/ledger.ts';
 import { planIdle, wouldStillFit, type Plan } from '../memory/plan.ts';
 import { SECOND, type Bytes } from '../../units.ts';
 import { currentOf, decide, type Run } from '../run.ts';
@@ -40,16 +41,21 @@ export function place(run: Run, model: Model): void {
     prepare(run, model);
     return;
   }
-  const plan = planIdle(state, model, now);
+  const books = run.books ?? booksOf(state);
+  // All that may be decided below changes what the books tell of; that a model goes on waiting does not.
+  run.books = null;
+  const plan = planIdle(state, model, now, books);
   if (plan.kind === 'impossible') {
     refuseForGood(run, model, plan);
     return;
   }
-  if (plan.kind === 'fits' && mayPass(run, model, plan.reservations)) {
+  if (plan.kind === 'fits' && mayPass(run, model, plan.reservations, books)) {
     reserve(run, model, plan, 'evicted');
     return;
   }
+  const waited = model.unplacedSince !== null;
   waitForPlace(run, model, plan);
+  if (waited) run.books = books;
 }
 
 function waitForPlace(run: Run, model: Model, plan: Plan): void {
@@ -86,9 +92,13 @@ function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impo
 }
 
 /** A model may pass one that has waited longer only when that one would still fit beside it. */
-export function mayPass(run: Run, model: Model, reservations: ReadonlyMap<string, Bytes>): boolean {
+export function mayPass(
+  run: Run,
+  model: Model,
+  reservations: ReadonlyMap<string, Bytes>,
+  books: Books = booksOf(run.state),
+): boolean {
   if (reservations.size === 0) return true;
-  const books = booksOf(run.state);
   for (const name of run.state.unplaced) {
     if (name === model.name) return true;
     const ahead = run.state.models.get(name);
@@ -148,6 +158,7 @@ export function settle(run: Run): void {
     run.capacityChanged = false;
     withdrawMisfits(run);
     pumpGate(run);
+    run.books = null;
     for (const name of run.state.unplaced) {
       const model = run.state.models.get(name);
       if (model) place(run, model);
@@ -164,6 +175,7 @@ export function settle(run: Run): void {
     }
     for (const [name, failed] of run.state.restoring) restore(run, name, failed);
   }
+  run.books = null;
 }
 
 /** Who was evicted for a start that failed comes back, if that takes nothing from anybody. */

@@ -1,9 +1,10 @@
 /** Plans in words. Client, operator, log and `plan` read the same sentences. */
 import { formatSize, type Bytes } from '../../units.ts';
 import type { Model } from '../state.ts';
+import type { Holder } from './books.ts';
 import type { Need } from './need.ts';
 import type { Plan } from './plan.ts';
-import type { DeviceShortage, Holder, Shortage } from './shortage.ts';
+import type { DeviceShortage, Shortage } from './shortage.ts';
 
 const WHY: Readonly<Record<Holder['why'], string>> = {
   pinned: 'pinned',

@@ -9,7 +9,8 @@ import {
   sizing,
 } from '../../../test/support/resident-fleet.ts';
 import type { Device, FleetState } from '../state.ts';
-import { booksOf, bytesAreFree, capacity, committed, held, takesStarts } from './ledger.ts';
+import { bytesAreFree, capacity, committed, held, takesStarts } from './ledger.ts';
+import { booksOf } from './books.ts';
 import { planIdle } from './plan.ts';
 
 const NOW = 1_000_000;

@@ -9,6 +9,7 @@ import type { Device, FleetState, Replica } from '../state.ts';
 
 /** All that is promised on one device, from one pass over the replicas. */
 export interface DeviceBook {
+  /** What launched replicas may really hold. */
   held: Bytes;
   /** Steady bytes of all that are not leaving. */
   steady: Bytes;
@@ -48,7 +49,7 @@ function holds(replica: Replica, deviceId: string): Bytes {
   return replica.readyAt === null ? peakOn(replica, deviceId) : steadyOn(replica, deviceId);
 }
 
-function enter(book: DeviceBook, replica: Replica, deviceId: string): void {
+export function enter(book: DeviceBook, replica: Replica, deviceId: string): void {
   book.residents.push(replica);
   book.held += holds(replica, deviceId);
   if (isLeaving(replica)) return;
@@ -62,20 +63,7 @@ function enter(book: DeviceBook, replica: Replica, deviceId: string): void {
   }
 }
 
-const emptyBook = (): DeviceBook => ({ held: 0, steady: 0, excess: 0, residents: [] });
-
-/** The books of all devices. */
-export function booksOf(state: FleetState): ReadonlyMap<string, DeviceBook> {
-  const books = new Map<string, DeviceBook>();
-  for (const id of state.devices.keys()) books.set(id, emptyBook());
-  for (const replica of state.replicas.values()) {
-    for (const id of replica.reservations.keys()) {
-      const book = books.get(id);
-      if (book) enter(book, replica, id);
-    }
-  }
-  return books;
-}
+export const emptyBook = (): DeviceBook => ({ held: 0, steady: 0, excess: 0, residents: [] });
 
 function bookOf(state: FleetState, deviceId: string): DeviceBook {
   const book = emptyBook();

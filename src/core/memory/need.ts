@@ -73,6 +73,11 @@ export function matchingFootprint(model: Model, device: Device, tensorParallel: 
 
 export const isWholeCard = (state: FleetState): boolean => state.settings.memory.placementMode === 'whole_card';
 
+/** It may share a device, and only with others of its kind. In budget mode all models share by their bytes alone. */
+export function isColocated(state: FleetState, model: Model): boolean {
+  return isWholeCard(state) && model.settings.sizing?.colocate === true;
+}
+
 /** In whole_card mode nothing but the device itself bounds what is promised on it. */
 export function needOn(
   state: FleetState,

@@ -1,14 +1,15 @@
 /** A model that wants a place: what it asks of each of its devices, and under which conditions it may stand there. */
 import type { Bytes } from '../../units.ts';
-import type { Device, FleetState, Model, Replica } from '../state.ts';
-import { capacity, type DeviceBook } from './ledger.ts';
-import { isWholeCard, needOn, type Need } from './need.ts';
+import type { Device, FleetState, Model } from '../state.ts';
+import type { Books, OpenBook } from './books.ts';
+import { capacity } from './ledger.ts';
+import { isColocated, needOn, type Need } from './need.ts';
 import { devicesOf, spanOf, type Span } from './span.ts';
 
 /** What is asked of one device. */
 export interface Ask {
   readonly device: Device;
-  readonly book: DeviceBook;
+  readonly book: OpenBook;
   readonly need: Need;
   /** What must be free for it once it is ready; for one that is co-located also what it leaves free. */
   readonly bytes: Bytes;
@@ -25,33 +26,45 @@ export interface Newcomer {
   readonly colocated: boolean;
 }
 
-type Books = ReadonlyMap<string, DeviceBook>;
-
-/** It may share a device, and only with others of its kind. In budget mode all models share by their bytes alone. */
-export function isColocated(state: FleetState, model: Model): boolean {
-  return isWholeCard(state) && model.settings.sizing?.colocate === true;
-}
-
 export function newcomerOf(state: FleetState, model: Model, books: Books): Newcomer {
   const devices = devicesOf(state, model);
   const span = spanOf(state, model, devices);
   const colocated = isColocated(state, model);
   const asks: Ask[] = [];
-  for (const device of devices) {
-    const book = books.get(device.id);
-    if (book) asks.push(askOf(state, model, device, book, span, colocated));
+  let last: Ask | null = null;
+  for (const { id } of devices) {
+    const book = books.get(id);
+    if (!book) continue;
+    // It asks the same of devices that are alike.
+    last =
+      last && areAlike(last.device, book.device) ? onOther(last, book) : askOf(state, model, book, span, colocated);
+    asks.push(last);
   }
   return { model, span, asks, colocated };
+}
+
+function areAlike(one: Device, other: Device): boolean {
+  return (
+    one.deviceClass === other.deviceClass &&
+    one.totalBytes === other.totalBytes &&
+    one.budgetBytes === other.budgetBytes &&
+    one.foreignBytes === other.foreignBytes &&
+    one.unmeasured === other.unmeasured
+  );
+}
+
+function onOther({ need, bytes, peakBytes, floorBytes }: Ask, book: OpenBook): Ask {
+  return { device: book.device, book, need, bytes, peakBytes, floorBytes };
 }
 
 function askOf(
   state: FleetState,
   model: Model,
-  device: Device,
-  book: DeviceBook,
+  book: OpenBook,
   { tensorParallel, estimate }: Span,
   colocated: boolean,
 ): Ask {
+  const { device } = book;
   const need = needOn(state, model, device, tensorParallel, estimate);
   if (!colocated || need.basis !== 'discovery' || device.unmeasured) {
     return { device, book, need, bytes: need.totalBytes, peakBytes: need.peakBytes, floorBytes: null };
@@ -74,17 +87,8 @@ export function isTooSmallAShare({ need, floorBytes }: Ask): boolean {
 }
 
 /** One that shares nothing stands there, or has not left yet: co-located models keep away. */
-export function isShutOut(
-  state: FleetState,
-  newcomer: Newcomer,
-  { book }: Ask,
-  counts: (replica: Replica) => boolean = () => true,
-): boolean {
-  if (!newcomer.colocated) return false;
-  return book.residents.some((replica) => {
-    const owner = state.models.get(replica.model);
-    return counts(replica) && (owner === undefined || !isColocated(state, owner));
-  });
+export function isShutOut(newcomer: Newcomer, { book }: Ask): boolean {
+  return newcomer.colocated && book.unshared;
 }
 
 /** Its bytes fit on the device when nobody else is there, but for processes outside the gateway. */

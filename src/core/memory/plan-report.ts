@@ -4,10 +4,10 @@ import { formatDuration, SECOND } from '../../units.ts';
 import { currentOf } from '../run.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
 import { explainPlan, whyItWaits } from './explain.ts';
-import { booksOf, capacity, isSilent, type DeviceBook } from './ledger.ts';
+import { booksOf, holderOf, type Books, type Holder, type OpenBook } from './books.ts';
+import { capacity, isSilent } from './ledger.ts';
 import { isWholeCard, needOn, type Need, type NeedBasis } from './need.ts';
-import { planIdle, type Books, type Plan } from './plan.ts';
-import { holderOf, type Holder } from './shortage.ts';
+import { planIdle, type Plan } from './plan.ts';
 
 export interface PlanReport {
   readonly placement_mode: 'budget' | 'whole_card';
@@ -87,7 +87,7 @@ export function planReport(state: FleetState, now: Milliseconds, only?: string):
   };
 }
 
-function plannedDevice(state: FleetState, device: Device, book: DeviceBook | undefined): PlannedDevice {
+function plannedDevice(state: FleetState, device: Device, book: OpenBook | undefined): PlannedDevice {
   const promised = book ? book.steady + book.excess : 0;
   return {
     pool: device.pool,

@@ -3,17 +3,17 @@ import type { Bytes, Milliseconds } from '../../units.ts';
 import { isProtected } from '../lifecycle/turns-rule.ts';
 import type { LaunchShare } from '../launch.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
+import { booksOf, canLeave, holdersOn, idlersOn, type Books, type OpenBook } from './books.ts';
 import {
   chooseVictims,
   evictableAt,
   EVICTION_POLICIES,
   isIdle,
-  isPinned,
   lossOf,
   type Candidate,
   type EvictionPolicy,
 } from './eviction.ts';
-import { booksOf, capacity, isLeaving, takesStarts, type DeviceBook } from './ledger.ts';
+import { capacity, takesStarts } from './ledger.ts';
 import { shareFor, type Place } from './need.ts';
 import {
   couldFitAlone,
@@ -27,7 +27,8 @@ import {
 import { chooseDevices, hasGroup, type Offer } from './placement.ts';
 import { shortageOf, type Shortage } from './shortage.ts';
 
-export type { Holder, Shortage } from './shortage.ts';
+export type { Books, Holder } from './books.ts';
+export type { Shortage } from './shortage.ts';
 
 export type Plan =
   | {
@@ -46,10 +47,13 @@ export type Plan =
   | { readonly kind: 'impossible'; readonly shortage: Shortage; readonly never: boolean };
 
 type Fits = Extract<Plan, { kind: 'fits' }>;
-export type Books = ReadonlyMap<string, DeviceBook>;
 
-/** A replica as a candidate with its bytes on the device in question; undefined when it may not leave. */
-type MayLeave = (replica: Replica, bytes: Bytes) => Candidate | undefined;
+interface Leavers {
+  /** A replica as a candidate with its bytes on the device in question; undefined when it may not leave. */
+  readonly mayLeave: (replica: Replica, bytes: Bytes) => Candidate | undefined;
+  /** They cannot free more than this on a device. */
+  readonly atMost: (book: OpenBook) => Bytes;
+}
 
 const policyOf = (state: FleetState): EvictionPolicy => EVICTION_POLICIES[state.settings.memory.eviction];
 
@@ -60,16 +64,17 @@ const lossFor = (state: FleetState, replica: Replica, now: Milliseconds): number
 /** Nobody leaves for a model that may not start yet. */
 const rests = (model: Model, now: Milliseconds): boolean => model.backoff.until !== null && now < model.backoff.until;
 
-function offers(state: FleetState, newcomer: Newcomer, mayLeave: MayLeave): Offer[] {
+function offers(state: FleetState, newcomer: Newcomer, { mayLeave, atMost }: Leavers): Offer[] {
   const found: Offer[] = [];
   for (const ask of newcomer.asks) {
     const { device, book, bytes, peakBytes } = ask;
-    if (!takesStarts(device) || isShutOut(state, newcomer, ask) || isTooSmallAShare(ask)) continue;
+    if (!takesStarts(device) || isShutOut(newcomer, ask) || isTooSmallAShare(ask)) continue;
     if (bytes <= 0 || Math.max(bytes, peakBytes) > capacity(device)) continue;
     const room = capacity(device) - book.steady;
     const missing = bytes + Math.max(book.excess, peakBytes - bytes) - room;
     const candidates: Candidate[] = [];
     if (missing > 0) {
+      if (atMost(book) < missing) continue;
       for (const replica of book.residents) {
         const candidate = mayLeave(replica, replica.reservations.get(device.id) ?? 0);
         if (candidate) candidates.push(candidate);
@@ -128,25 +133,37 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds, boo
   const { minResidency } = state.settings.limits;
   let retryAt: Milliseconds | null = null;
   const resting = rests(model, now);
-  const mayLeave: MayLeave = (replica, bytes) => {
-    if (resting || !isIdle(state, replica)) return undefined;
-    const at = evictableAt(replica, minResidency);
-    if (at > now) {
-      retryAt = Math.min(retryAt ?? Infinity, at);
-      return undefined;
-    }
+  const mayLeave = (replica: Replica, bytes: Bytes): Candidate | undefined => {
+    if (!isIdle(state, replica) || evictableAt(replica, minResidency) > now) return undefined;
     const young = now - (replica.readyAt ?? now) < minResidency;
     const { id, idleSince } = replica;
     return { id, bytes, idleSince, young, busy: 0, loss: lossFor(state, replica, now) };
   };
-  const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
+  const atMost = (book: OpenBook): Bytes => {
+    if (resting) return 0;
+    const { bytes, laterAt } = idlersOn(state, book, now);
+    if (laterAt !== null) retryAt = Math.min(retryAt ?? Infinity, laterAt);
+    return bytes;
+  };
+  const chosen = chooseDevices(offers(state, newcomer, { mayLeave, atMost }), newcomer.span.devices, policyOf(state));
   if (chosen) return asPlan(state, newcomer, chosen);
-  if (couldEverFit(state, newcomer)) {
-    if (resting) retryAt = model.backoff.until;
-    return { kind: 'wait', shortage: shortageOf(state, newcomer, 'wait'), retryAt };
-  }
+  for (const { book } of newcomer.asks) holdersOn(state, book);
+  if (couldEverFit(newcomer)) return waitPlan(state, model, books, resting ? model.backoff.until : retryAt);
   const never = !hasGroup(newcomer.asks.filter(couldFitAlone).map(deviceOf), newcomer.span.devices);
-  return { kind: 'impossible', shortage: shortageOf(state, newcomer, never ? 'never' : 'impossible'), never };
+  return { kind: 'impossible', shortage: shortageOf(newcomer, never ? 'never' : 'impossible'), never };
+}
+
+/** Most are replaced by the next before anybody asks what exactly is missing. */
+function waitPlan(state: FleetState, model: Model, books: Books, retryAt: Milliseconds | null): Plan {
+  let found: Shortage | null = null;
+  return {
+    kind: 'wait',
+    get shortage() {
+      found ??= shortageOf(newcomerOf(state, model, books), 'wait');
+      return found;
+    },
+    retryAt,
+  };
 }
 
 /** With fences: busy replicas that have had their turn may be asked to leave too. Undefined when no set of them makes room. */
@@ -158,8 +175,8 @@ export function planTurn(
 ): Fits | undefined {
   if (rests(model, now)) return undefined;
   const newcomer = newcomerOf(state, model, books);
-  const mayLeave: MayLeave = (replica, bytes) => {
-    if (replica.phase !== 'ready' || !canLeave(state, replica)) return undefined;
+  const mayLeave = (replica: Replica, bytes: Bytes): Candidate | undefined => {
+    if (replica.phase !== 'ready' || !canLeave(replica, state.models.get(replica.model))) return undefined;
     const idle = isIdle(state, replica);
     if (!idle && isProtected(state, replica, now)) return undefined;
     const { id, idleSince } = replica;
@@ -167,7 +184,8 @@ export function planTurn(
     const busy = idle ? 0 : 1 + replica.leases.size;
     return { id, bytes, idleSince, young: false, busy, loss: lossFor(state, replica, now) };
   };
-  const chosen = chooseDevices(offers(state, newcomer, mayLeave), newcomer.span.devices, policyOf(state));
+  const leavers = { mayLeave, atMost: ({ steady, keptBytes }: OpenBook): Bytes => Math.max(0, steady - keptBytes) };
+  const chosen = chooseDevices(offers(state, newcomer, leavers), newcomer.span.devices, policyOf(state));
   return chosen ? asPlan(state, newcomer, chosen) : undefined;
 }
 
@@ -185,27 +203,20 @@ export function wouldStillFit(
   if (!model.settings.deviceIds.some((id) => taken.has(id))) return true;
   const newcomer = newcomerOf(state, model, books);
   const open = { ...newcomer, asks: newcomer.asks.filter(({ device }) => takesStarts(device)) };
-  return !couldEverFit(state, open) || couldEverFit(state, open, taken);
+  return !couldEverFit(open) || couldEverFit(open, taken);
 }
 
 const deviceOf = ({ device }: Ask): Device => device;
 
-function canLeave(state: FleetState, replica: Replica): boolean {
-  if (replica.phase === 'zombie') return false;
-  const model = state.models.get(replica.model);
-  return model === undefined || !isPinned(model) || isLeaving(replica);
-}
-
 /** A device that cannot be read now will be read again; one in quarantine may stay there. */
-function couldEverFit(state: FleetState, newcomer: Newcomer, taken: ReadonlyMap<string, Bytes> = new Map()): boolean {
-  const stays = (replica: Replica): boolean => !canLeave(state, replica);
-  const roomy = newcomer.asks.filter((ask) => {
+function couldEverFit(newcomer: Newcomer, taken: ReadonlyMap<string, Bytes> | null = null): boolean {
+  const isRoomy = (ask: Ask): boolean => {
     const { device, book, bytes, peakBytes } = ask;
     if (device.quarantine !== null || bytes <= 0 || isTooSmallAShare(ask)) return false;
-    if (isShutOut(state, newcomer, ask, stays)) return false;
-    let staying = taken.get(device.id) ?? 0;
-    for (const replica of book.residents) if (stays(replica)) staying += replica.reservations.get(device.id) ?? 0;
+    if (newcomer.colocated && book.unsharedKept) return false;
+    const staying = book.keptBytes + (taken?.get(device.id) ?? 0);
     return Math.max(bytes, peakBytes) <= capacity(device) - staying;
-  });
-  return hasGroup(roomy.map(deviceOf), newcomer.span.devices);
+  };
+  const { asks, span } = newcomer;
+  return span.devices === 1 ? asks.some(isRoomy) : hasGroup(asks.filter(isRoomy).map(deviceOf), span.devices);
 }

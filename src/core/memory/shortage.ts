@@ -1,20 +1,10 @@
 /** Why a model has no place, in numbers: what it asks of each device, what is free there, who holds the rest. */
 import type { Bytes } from '../../units.ts';
-import type { FleetState, Replica } from '../state.ts';
-import { isPinned } from './eviction.ts';
-import { capacity, isLeaving, isSilent, takesStarts } from './ledger.ts';
+import type { Holder } from './books.ts';
+import { capacity, isSilent, takesStarts } from './ledger.ts';
 import type { Need } from './need.ts';
 import { couldFitAlone, fitsAlone, isShutOut, isTooSmallAShare, type Ask, type Newcomer } from './newcomer.ts';
 import { hasGroup } from './placement.ts';
-
-export interface Holder {
-  readonly replica: string;
-  readonly model: string;
-  readonly bytes: Bytes;
-  readonly why: 'pinned' | 'busy' | 'starting' | 'leaving' | 'idle' | 'stuck';
-  /** Requests that it works on. */
-  readonly leases: number;
-}
 
 export type ShortageCause =
   /** It may use none, or none of those is there. */
@@ -38,6 +28,8 @@ export type ShortageCause =
   | 'unshared'
   /** What is busy, starting, young or leaving holds it. */
   | 'held';
+
+type Outcome = 'wait' | 'impossible' | 'never';
 
 export interface DeviceShortage {
   readonly deviceId: string;
@@ -77,16 +69,17 @@ export interface Shortage {
   readonly places: readonly DeviceShortage[];
 }
 
-export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impossible' | 'never'): Shortage {
+/** Of what its asks and their books say alone: nothing that changes later changes it. */
+export function shortageOf(newcomer: Newcomer, outcome: Outcome): Shortage {
   const { span, asks, model } = newcomer;
-  const places = asks.map((ask) => ({ ask, place: placeOf(state, ask, outcome === 'never') }));
+  const places = asks.map((ask) => ({ ask, place: placeOf(ask, outcome === 'never') }));
   places.sort(({ place: one }, { place: other }) => one.missingBytes - other.missingBytes);
   const usable = places.filter(({ place }) => place.trouble === null);
   const closest = (usable.length >= span.devices ? usable : places)[Math.max(1, span.devices) - 1] ?? places.at(-1);
   const { ask, place } = closest ?? {};
   const pools = new Set(asks.map(({ device }) => device.pool));
   return {
-    cause: causeOf(state, newcomer, outcome),
+    cause: causeOf(newcomer, outcome),
     pool: pools.size === 1 ? ([...pools][0] ?? null) : null,
     devices: span.devices,
     tensorParallel: span.tensorParallel,
@@ -102,7 +95,7 @@ export function shortageOf(state: FleetState, newcomer: Newcomer, outcome: 'wait
 }
 
 /** `never`: what is missing is missing on an empty device too. */
-function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: Ask, never: boolean): DeviceShortage {
+function placeOf({ device, book, need, bytes, peakBytes }: Ask, never: boolean): DeviceShortage {
   const room = capacity(device) - book.steady;
   return {
     deviceId: device.id,
@@ -115,26 +108,13 @@ function placeOf(state: FleetState, { device, book, need, bytes, peakBytes }: As
       ? Math.max(bytes, peakBytes) - device.budgetBytes
       : bytes + Math.max(book.excess, peakBytes - bytes) - room,
     foreignBytes: device.foreignBytes,
-    holders: book.residents.map((replica) => holderOf(state, replica, device.id)),
+    holders: book.holders ?? [],
     trouble: device.quarantine ?? (isSilent(device) ? device.silent : null),
   };
 }
 
-export function holderOf(state: FleetState, replica: Replica, deviceId: string): Holder {
-  const model = state.models.get(replica.model);
-  const why = ((): Holder['why'] => {
-    if (replica.phase === 'zombie') return 'stuck';
-    if (isLeaving(replica)) return 'leaving';
-    if (model && isPinned(model)) return 'pinned';
-    if (replica.phase === 'reserved' || replica.phase === 'starting') return 'starting';
-    return replica.leases.size > 0 || (model?.queue.size ?? 0) > 0 ? 'busy' : 'idle';
-  })();
-  const bytes = replica.reservations.get(deviceId) ?? 0;
-  return { replica: replica.id, model: replica.model, bytes, why, leases: replica.leases.size };
-}
-
 /** The first thing that would have to change. */
-function causeOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impossible' | 'never'): ShortageCause {
+function causeOf(newcomer: Newcomer, outcome: Outcome): ShortageCause {
   const { asks, span } = newcomer;
   const enough = (test: (ask: Ask) => boolean): boolean =>
     hasGroup(
@@ -151,6 +131,6 @@ function causeOf(state: FleetState, newcomer: Newcomer, outcome: 'wait' | 'impos
   if (!enough((ask) => large(ask) && ask.device.quarantine === null)) return 'quarantined';
   if (!enough((ask) => large(ask) && takesStarts(ask.device))) return 'unseen';
   if (!enough((ask) => takesStarts(ask.device) && fitsAlone(ask))) return 'foreign';
-  if (newcomer.colocated && !enough((ask) => fitsAlone(ask) && !isShutOut(state, newcomer, ask))) return 'unshared';
+  if (newcomer.colocated && !enough((ask) => fitsAlone(ask) && !isShutOut(newcomer, ask))) return 'unshared';
   return outcome === 'wait' ? 'held' : 'kept';
 }

@@ -1,0 +1,113 @@
+/**
+ * The books of all devices at one moment, opened once for all models that are planned at it: what is summed over the
+ * residents of a device is the same for each of them. They hold until anything that they tell of changes.
+ */
+import type { Bytes, Milliseconds } from '../../units.ts';
+import type { Device, FleetState, Model, Replica } from '../state.ts';
+import { evictableAt, isIdle, isPinned } from './eviction.ts';
+import { emptyBook, enter, isLeaving, type DeviceBook } from './ledger.ts';
+import { isColocated } from './need.ts';
+
+export interface Holder {
+  readonly replica: string;
+  readonly model: string;
+  readonly bytes: Bytes;
+  readonly why: 'pinned' | 'busy' | 'starting' | 'leaving' | 'idle' | 'stuck';
+  /** Requests that it works on. */
+  readonly leases: number;
+}
+
+/** Residents that may leave for another without harm to anybody. */
+export interface Idlers {
+  readonly at: Milliseconds;
+  /** Of those that may leave at `at`. */
+  readonly bytes: Bytes;
+  /** When the first of the others may; null = there are none. */
+  readonly laterAt: Milliseconds | null;
+}
+
+export interface OpenBook extends DeviceBook {
+  /** As it stood when the book was opened: what is told of a plan later is told of that moment. */
+  readonly device: Device;
+  /** Bytes of residents that do not leave for anybody. */
+  keptBytes: Bytes;
+  /** One that shares nothing with co-located models stands there; and so does one of those that do not leave. */
+  unshared: boolean;
+  unsharedKept: boolean;
+  /** Found when they are first asked for. */
+  holders: readonly Holder[] | null;
+  idlers: Idlers | null;
+}
+
+export type Books = ReadonlyMap<string, OpenBook>;
+
+export function booksOf(state: FleetState): Books {
+  const books = new Map<string, OpenBook>();
+  for (const device of state.devices.values()) books.set(device.id, openBook(device));
+  for (const replica of state.replicas.values()) {
+    const owner = state.models.get(replica.model);
+    const stays = !canLeave(replica, owner);
+    const alone = owner === undefined || !isColocated(state, owner);
+    for (const [id, bytes] of replica.reservations) {
+      const book = books.get(id);
+      if (!book) continue;
+      enter(book, replica, id);
+      if (stays) book.keptBytes += bytes;
+      if (alone) book.unshared = true;
+      if (alone && stays) book.unsharedKept = true;
+    }
+  }
+  return books;
+}
+
+function openBook(device: Device): OpenBook {
+  return {
+    ...emptyBook(),
+    device: { ...device },
+    keptBytes: 0,
+    unshared: false,
+    unsharedKept: false,
+    holders: null,
+    idlers: null,
+  };
+}
+
+/** May it ever be asked to leave for another? */
+export function canLeave(replica: Replica, owner: Model | undefined): boolean {
+  if (replica.phase === 'zombie') return false;
+  return owner === undefined || !isPinned(owner) || isLeaving(replica);
+}
+
+/** Who holds it, as it is when this is first asked for. */
+export function holdersOn(state: FleetState, book: OpenBook): readonly Holder[] {
+  book.holders ??= book.residents.map((replica) => holderOf(state, replica, book.device.id));
+  return book.holders;
+}
+
+export function holderOf(state: FleetState, replica: Replica, deviceId: string): Holder {
+  const model = state.models.get(replica.model);
+  const why = ((): Holder['why'] => {
+    if (replica.phase === 'zombie') return 'stuck';
+    if (isLeaving(replica)) return 'leaving';
+    if (model && isPinned(model)) return 'pinned';
+    if (replica.phase === 'reserved' || replica.phase === 'starting') return 'starting';
+    return replica.leases.size > 0 || (model?.queue.size ?? 0) > 0 ? 'busy' : 'idle';
+  })();
+  const bytes = replica.reservations.get(deviceId) ?? 0;
+  return { replica: replica.id, model: replica.model, bytes, why, leases: replica.leases.size };
+}
+
+export function idlersOn(state: FleetState, book: OpenBook, now: Milliseconds): Idlers {
+  if (book.idlers?.at === now) return book.idlers;
+  const { minResidency } = state.settings.limits;
+  let bytes = 0;
+  let laterAt: Milliseconds | null = null;
+  for (const replica of book.residents) {
+    if (!isIdle(state, replica)) continue;
+    const at = evictableAt(replica, minResidency);
+    if (at > now) laterAt = Math.min(laterAt ?? Infinity, at);
+    else bytes += Math.max(0, replica.reservations.get(book.device.id) ?? 0);
+  }
+  book.idlers = { at: now, bytes, laterAt };
+  return book.idlers;
+}
