@@ -122,7 +122,9 @@ describe('a plan without a gateway', () => {
     expect(failing.notes[0]).toMatch(/^This machine cannot read GPUs: nvidia-smi does not answer\. To plan/);
     expect(failing.report.devices).toMatchObject({ gpus: { state: 'unmeasured' } });
     const empty = await plan(() => reading());
-    expect(empty.notes[0]).toContain('finds no GPUs: nvidia-smi is not installed.');
+    expect(empty.notes[0]).toContain(
+      'finds no GPUs: nvidia-smi is not installed. Without GPUs no memory is counted, and every model starts as soon as it is asked for.',
+    );
     expect(empty.report.devices).toEqual({});
     const pools = `${YAML.replaceAll('driver: process', 'driver: process, pool: fast')}pools: { fast: [GPU-0] }\n`;
     expect((await plan(() => reading(), { yaml: pools })).report.devices).toMatchObject({

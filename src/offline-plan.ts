@@ -58,9 +58,11 @@ async function readDevices({ config, probe, note }: OfflinePlanOptions): Promise
   try {
     const reading = await probe.read();
     if (reading.devices.length === 0) {
-      note(`${sentence(probe.detail ?? 'finds no GPUs')} ${LIST_THEM}`);
       // The configuration names some: then there are some, whatever the reading says.
-      return namesDevices(config) ? null : reading;
+      const named = namesDevices(config);
+      const so = named ? '' : ' Without GPUs no memory is counted, and every model starts as soon as it is asked for.';
+      note(`${sentence(probe.detail ?? 'finds no GPUs')}${so} ${LIST_THEM}`);
+      return named ? null : reading;
     }
     const sizeless = withoutSizes(reading);
     if (sizeless !== null) throw new Error(sizeless);
