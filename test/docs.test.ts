@@ -84,12 +84,21 @@ describe('the documents', () => {
 });
 
 describe('docs/operations.md', () => {
-  it('quotes only log lines, messages and reasons that are in the program', () => {
+  it('quotes only log lines, decisions and files that are in the program', () => {
     const sources = filesUnder('src').filter((path) => !isTest(path));
     const program = sources.map((path) => readSource(path).replaceAll(/\\(['`])/g, '$1')).join('\n');
-    const quoted = codeSpansOf(readSource('docs/operations.md')).filter((span) => span.startsWith('"'));
+    const spans = codeSpansOf(readSource('docs/operations.md'));
+    const quoted = spans.filter((span) => span.startsWith('"')).map((span) => span.replace(/^"|"$/g, ''));
     expect(quoted.length).toBeGreaterThan(20);
-    expect(quoted.filter((span) => !program.includes(span.replace(/^"|"$/g, '')))).toEqual([]);
+    expect(quoted.filter((words) => !program.includes(words))).toEqual([]);
+    const decisions = spans.filter(
+      (span) => /^(?:replica|model|device|config)\.[a-z_]+$/.test(span) && span !== 'config.problems',
+    );
+    expect(decisions.length).toBeGreaterThan(10);
+    expect(decisions.filter((kind) => !program.includes(`'${kind}'`))).toEqual([]);
+    const files = spans.filter((span) => /^[a-z_-]+(?:\.[a-z_]+)*\.(?:json|id|lock)$/.test(span));
+    expect(files.length).toBeGreaterThan(3);
+    expect(files.filter((name) => !program.includes(name))).toEqual([]);
   });
 
   it('has a heading for every cause of a failed start and for every code that an operator can do something about', () => {
