@@ -148,4 +148,22 @@ describe.skipIf(withoutChromium)('the dashboard and the configuration', () => {
     expect(await accessibilityProblems(watched.page)).toEqual([]);
     expect(watched.console().filter((line) => line !== REFUSED)).toEqual([]);
   });
+
+  it('fits a phone, whatever models are called', async () => {
+    const name = 'somebody/A-Model-Whose-Name-Was-Chosen-Without-A-Thought-Of-Those-Who-Read-It-On-A-Phone-v0.1-AWQ';
+    await gateway.rewrite(fleetOf('max_queue_size: 90', llama, small(`"${name}"`)));
+    expect(await reload(gateway)).toMatchObject({ result: 'applied', version: 5 });
+    await watched.page.setViewportSize({ width: 390, height: 844 });
+    await watched.page.goto(`${gateway.url}/#/overview`);
+    await press(`Load ${name}`);
+    const row = watched.page.locator('.model', { hasText: name });
+    await row.getByText('ready', { exact: true }).waitFor();
+    for (const view of ['overview', `plan/${encodeURIComponent(name)}`, 'events', 'logs', 'chat', 'config']) {
+      await watched.page.goto(`${gateway.url}/#/${view}`);
+      await watched.page.locator('main section').first().waitFor();
+      if (view.startsWith('plan')) await watched.page.locator('.verdict').waitFor();
+      expect(await overhang(watched.page), view).toBe(0);
+    }
+    expect(watched.console()).toEqual([]);
+  });
 });

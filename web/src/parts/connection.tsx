@@ -54,5 +54,5 @@ function remedyOf(status: number): string {
   if (status === 404) return 'With server.admin_listen set, open the dashboard at that address.';
   if (status === 403)
     return 'Status and events need a key with the role metrics or admin. Chat works with an inference key.';
-  return 'A key with the role metrics shows everything; one with the role admin may also load, unload, pin and read logs.';
+  return 'A key with the role metrics shows everything; one with the role admin may also load, unload, pin, reload and read logs.';
 }

@@ -12,7 +12,7 @@ export function KeyState({ state }: { readonly state: State }) {
     <button
       type="button"
       class="key"
-      title={admin ? 'You may load, unload, pin and read logs' : 'You may look; enter an admin key to steer'}
+      title={admin ? 'You may load, unload, pin, reload and read logs' : 'You may look; enter an admin key to steer'}
       onClick={() => askForKey('')}
     >
       {known ? (admin ? 'Operator' : 'Read-only') : given ? 'Key set' : 'No key'}

@@ -112,12 +112,17 @@ function Doing({ model, status }: { readonly model: ModelStatus; readonly status
         .map(({ id, state, devices, stop_reason: reason }) => (
           <a key={id} class="replica" href={logAddress(id)} title={[`Log of ${id}`, ...devices].join(', ')}>
             {state === 'ready'
-              ? [...devices.map(shortDevice), 'log'].join(' · ')
+              ? [placeWords(devices), 'log'].filter((part) => part !== '').join(' · ')
               : `${state}${reason ? `: ${words(reason)}` : ''}`}
           </a>
         ))}
     </div>
   );
+}
+
+/** More than two would not be read: all of them stand beside the bars, and in the title. */
+function placeWords(devices: readonly string[]): string {
+  return devices.length > 2 ? `${devices.length} devices` : devices.map(shortDevice).join(' · ');
 }
 
 type Step = Pick<ReplicaStatus, 'progress' | 'eta_s'>;
