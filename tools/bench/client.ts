@@ -1,5 +1,6 @@
 /** One client connection of the load: keeps alive, checks every answer whole. */
 import { connect, type Socket } from 'node:net';
+import { ChunkReader } from './chunks.ts';
 
 export interface Asked {
   readonly path: string;
@@ -26,7 +27,7 @@ export interface Listener {
 const HEAD_END = '\r\n\r\n';
 const DATA = Buffer.from('data: {');
 const DONE = Buffer.from('data: [DONE]');
-const END_OF_CHUNKS = Buffer.from('0\r\n\r\n');
+const LF = 10;
 const STAMP_SIGN = Buffer.from(' @');
 const STAMP_DIGITS = 16;
 /** The longest that is looked for across two reads. */
@@ -46,11 +47,13 @@ export class LoadClient {
   private listener: Listener = {};
   private head = '';
   private status = 0;
-  private left = -1;
+  /** Bytes that are still to come; null: the answer comes in chunks, or its head is not there yet. */
+  private left: number | null = null;
   private events = 0;
   private sawNonce = false;
   private sawDone = false;
   private tail = NOTHING;
+  private chunks: ChunkReader = this.newChunks();
 
   constructor(port: number, headers: Readonly<Record<string, string>>) {
     this.port = port;
@@ -64,11 +67,12 @@ export class LoadClient {
     this.listener = listener;
     this.head = '';
     this.status = 0;
-    this.left = -1;
+    this.left = null;
     this.events = 0;
     this.sawNonce = false;
     this.sawDone = false;
     this.tail = NOTHING;
+    this.chunks = this.newChunks();
     const head = `POST ${asked.path} HTTP/1.1\r\nhost: 127.0.0.1:${this.port}\r\ncontent-type: application/json\r\n${this.headers}content-length: ${asked.body.reduce((sum, { length }) => sum + length, 0)}\r\n\r\n`;
     return new Promise((resolve) => {
       this.done = resolve;
@@ -83,6 +87,10 @@ export class LoadClient {
   close(): void {
     this.done = null;
     this.socket?.destroy();
+  }
+
+  private newChunks(): ChunkReader {
+    return new ChunkReader((content) => this.look(content));
   }
 
   private open(): Socket {
@@ -111,28 +119,36 @@ export class LoadClient {
       const head = text.slice(0, end);
       this.status = Number(head.slice(9, 12));
       const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
-      this.left = length === undefined ? -1 : Number(length);
+      this.left = length === undefined ? null : Number(length);
     }
     if (body.length > 0) this.take(body);
-    if (this.left === 0) this.finish(null);
+    const all = this.left === null ? this.chunks.ended || this.chunks.fault !== null : this.left <= 0;
+    if (all && this.status !== 0) this.finish(null);
   }
 
   private take(body: Buffer): void {
-    const { asked } = this;
-    if (asked === null) return;
-    // What was split over two reads shows in the joint of their ends.
-    const joint = this.tail.length === 0 ? NOTHING : Buffer.concat([this.tail, body.subarray(0, JOINT)]);
-    if (!this.sawNonce) this.sawNonce = body.includes(`nonce:${asked.nonce}`) || joint.includes(`nonce:${asked.nonce}`);
-    this.tail = body.length >= JOINT ? body.subarray(-JOINT) : Buffer.concat([this.tail, body]).subarray(-JOINT);
-    if (this.left > 0) {
+    if (this.left !== null) {
       this.left -= body.length;
+      this.look(body);
       return;
     }
-    const found = count(body) + split(joint, joint.length - Math.min(JOINT, body.length));
-    this.events += found;
-    if (found > 0) this.listener.event?.(delayOf(body));
-    if (!this.sawDone) this.sawDone = body.includes(DONE) || joint.includes(DONE);
-    if (this.sawDone && this.tail.subarray(-END_OF_CHUNKS.length).equals(END_OF_CHUNKS)) this.left = 0;
+    const before = this.events;
+    this.chunks.read(body);
+    if (this.events > before) this.listener.event?.(delayOf(body));
+  }
+
+  /** `content`: a piece of the answer, without its framing. Mostly one event; what was split over two shows in both together. */
+  private look(content: Buffer): void {
+    const whole = this.tail.length === 0 ? content : Buffer.concat([this.tail, content]);
+    if (!this.sawNonce && this.asked !== null) this.sawNonce = whole.includes(`nonce:${this.asked.nonce}`);
+    let rest = 0;
+    for (let at = whole.indexOf(DATA); at !== -1; at = whole.indexOf(DATA, rest)) {
+      this.events++;
+      rest = at + DATA.length;
+    }
+    if (!this.sawDone) this.sawDone = whole.includes(DONE);
+    // Of an event that ended nothing is waited for.
+    this.tail = whole.at(-1) === LF ? NOTHING : whole.subarray(Math.max(rest, whole.length - JOINT));
   }
 
   private finish(broken: string | null): void {
@@ -143,26 +159,14 @@ export class LoadClient {
   }
 
   private faultOf(asked: Asked): string | null {
-    if (this.left < 0) return `${-this.left} bytes too many`;
+    if (this.left !== null && this.left < 0) return `${-this.left} bytes too many`;
+    if (this.chunks.fault !== null) return this.chunks.fault;
     if (this.status === TOO_MANY) return null;
     if (this.status !== OK) return `status ${this.status}`;
     if (!this.sawNonce) return 'another answer than asked for';
     if (asked.events !== null && this.events !== asked.events) return `${this.events} events of ${asked.events}`;
     return asked.events !== null && !this.sawDone ? 'no last event' : null;
   }
-}
-
-function count(body: Buffer): number {
-  let found = 0;
-  for (let at = body.indexOf(DATA); at !== -1; at = body.indexOf(DATA, at + DATA.length)) found++;
-  return found;
-}
-
-/** Events whose first bytes stand before `seam` and whose last stand behind it. */
-function split(joint: Buffer, seam: number): number {
-  const from = Math.max(0, seam - DATA.length + 1);
-  const at = joint.indexOf(DATA, from);
-  return at !== -1 && at < seam ? 1 : 0;
 }
 
 function delayOf(body: Buffer): number {

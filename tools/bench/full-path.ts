@@ -59,7 +59,7 @@ export const refusals: Solo = {
         await closedLoop(
           all,
           () => plainAsk(PROMPT),
-          (asked) => asked >= 400,
+          (asked) => asked >= 2_000,
         );
         const one = await measured(gateway, async () => {
           const end = performance.now() + seconds * 1_000;

@@ -28,6 +28,10 @@ export interface Told {
 }
 
 export interface Workload extends Told {
+  /** Told of processes that nothing was asked of yet. */
+  readonly before?: true;
+  /** Told once of a process. */
+  readonly grows?: true;
   run(target: Running, seconds: number): Promise<Measured>;
 }
 

@@ -16,6 +16,7 @@ import { median } from './measured.ts';
 import { commitOf, placeOf, type Place } from './record.ts';
 import { lowerBound } from './statistics.ts';
 import type { Running } from './targets.ts';
+import { warmUp } from './workloads.ts';
 
 const ROUNDS = 18;
 const LIMIT = 1.03;
@@ -78,15 +79,6 @@ const TURNS: readonly Turns[] = [
   },
 ];
 
-/** So much that what there is to compile is compiled. */
-async function warm(running: Running): Promise<void> {
-  const all = clients(running, 32);
-  await closing(all, async () => {
-    await closedLoop(all, () => plainAsk(400), times(4_000));
-    await closedLoop(all, () => streamAsk(FAST_EVENTS, 0), times(200));
-  });
-}
-
 interface Told {
   /** CPU microseconds per unit of each side, medians over its turns. */
   readonly costs: readonly [number, number];
@@ -128,7 +120,7 @@ export async function compare(before: Side, now: Side, { rounds, limit, say }: B
     const start = (side: Side): Promise<Running> => startGateway(side.build, side.options);
     const sides = await Promise.all([start(before), start(now)]);
     try {
-      await Promise.all(sides.map(warm));
+      await Promise.all(sides.map(warmUp));
       for (const turns of TURNS) {
         const one = await inTurns(turns, sides, round % 2 === 1);
         told.get(turns.id)?.push(one);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { startGateway } from './gateway-target.ts';
 import { pinning, pinToLoad, ROOT } from './launch.ts';
 import { placeOf, type Place } from './record.ts';
-import { WORKLOADS } from './workloads.ts';
+import { warmUp, WORKLOADS } from './workloads.ts';
 
 interface CallFrame {
   readonly functionName: string;
@@ -122,8 +122,7 @@ async function one(id: string, seconds: number): Promise<Profiled['workloads'][n
     const gateway = await startGateway({ name: 'profiled', root: ROOT }, { node });
     let span: { from: number; to: number; cost: number };
     try {
-      // Once for the compiler.
-      await workload.run(gateway, 2);
+      await warmUp(gateway);
       const from = monotonic();
       const { cost } = await workload.run(gateway, seconds);
       span = { from, to: monotonic(), cost };

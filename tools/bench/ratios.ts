@@ -28,7 +28,7 @@ interface Options {
 export async function ratios(options: Options): Promise<boolean> {
   const samples = await runRounds({
     ...{ rounds: Number(options.rounds ?? ROUNDS), seconds: Number(options.seconds ?? SECONDS) },
-    ...{ tries: TRIES, limit: LIMIT },
+    ...{ tries: TRIES, limit: LIMIT, anew: false },
     targets: [gatewayTarget({ name: OURS, root: ROOT }), nginx, blind],
     workloads: WORKLOADS.filter(({ id }) => WORKLOAD_IDS.includes(id)),
     solos: [refusals],

@@ -1,8 +1,8 @@
 /** Interleaved rounds: in each, every target does every workload, one right after another, in another order each time. */
-import type { Build } from './gateway-target.ts';
 import { quiet } from './machine.ts';
 import { isDisturbed, type Measured, type Solo, type Told, type Workload } from './measured.ts';
 import { startEngine, type Running, type Target } from './targets.ts';
+import { warmUp } from './workloads.ts';
 
 export interface Sample extends Measured {
   readonly round: number;
@@ -18,6 +18,8 @@ export interface Plan {
   readonly targets: readonly Target[];
   readonly workloads: readonly Workload[];
   readonly solos: readonly Solo[];
+  /** Starts every target anew for each round: what a compiler made of one process stays with it. */
+  readonly anew: boolean;
   /** Tries of one sample while others disturb it. */
   readonly tries: number;
   /** Seconds; no round but the first starts, and nothing is repeated, after it. */
@@ -32,32 +34,63 @@ type Bounded = Plan & { readonly end: number };
 const PATIENCE = 3;
 
 export async function runRounds(plan: Plan): Promise<readonly Sample[]> {
+  const bounded = { ...plan, end: performance.now() + plan.limit * 1_000 };
   const samples: Sample[] = [];
-  const missing = new Set<Target>();
-  const end = performance.now() + plan.limit * 1_000;
-  for (let round = 0; round < plan.rounds && (round === 0 || performance.now() < end); round++) {
-    const engine = await startEngine();
-    const here = new Map<Target, Running>();
-    try {
-      for (const target of plan.targets) {
-        if (missing.has(target)) continue;
-        const found = await target.start(engine);
-        if (found === null) {
-          missing.add(target);
-          plan.say(`${target.name} is not here`);
-        } else here.set(target, found);
-      }
-      for (const [at, workload] of plan.workloads.entries()) {
-        for (const [target, found] of rotated([...here], round + at)) {
-          const take = async (): Promise<readonly Measured[]> => [await workload.run(found, plan.seconds)];
-          samples.push(...(await repeated({ ...plan, end }, round, target.name, [workload], take)));
-        }
-      }
-    } finally {
-      await Promise.all([...here.values()].map((found) => found.stop()));
-      await engine.stop();
+  const last = (round: number): boolean => round >= plan.rounds || (round > 0 && performance.now() >= bounded.end);
+  for (let round = 0; !last(round);) {
+    await using stage = await stageOf(bounded);
+    const found = [...stage.here];
+    samples.push(...(await workloadsOf(bounded, round, found, ({ before }) => before === true)));
+    for (const [, running] of found) await warmUp(running);
+    do {
+      // Memory that was taken once is not given back: a second look at the same processes would tell little.
+      const told = ({ before, grows }: Workload): boolean => before !== true && (grows !== true || stage.fresh);
+      samples.push(...(await workloadsOf(bounded, round, found, told)));
+      samples.push(...(await solosOf(bounded, round)));
+      stage.fresh = false;
+      round++;
+    } while (!plan.anew && !last(round));
+  }
+  return samples;
+}
+
+interface Stage extends AsyncDisposable {
+  readonly here: ReadonlyMap<Target, Running>;
+  fresh: boolean;
+}
+
+async function stageOf({ targets, say }: Plan): Promise<Stage> {
+  const engine = await startEngine();
+  const here = new Map<Target, Running>();
+  const close = async (): Promise<void> => {
+    await Promise.all([...here.values()].map((running) => running.stop()));
+    await engine.stop();
+  };
+  try {
+    for (const target of targets) {
+      const found = await target.start(engine);
+      if (found === null) say(`${target.name} is not here`);
+      else here.set(target, found);
     }
-    samples.push(...(await solosOf({ ...plan, end }, round)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { here, fresh: true, [Symbol.asyncDispose]: close };
+}
+
+async function workloadsOf(
+  plan: Bounded,
+  round: number,
+  here: readonly (readonly [Target, Running])[],
+  chosen: (workload: Workload) => boolean,
+): Promise<readonly Sample[]> {
+  const samples: Sample[] = [];
+  for (const [at, workload] of plan.workloads.filter(chosen).entries()) {
+    for (const [{ name }, running] of rotated(here, round + at)) {
+      const take = async (): Promise<readonly Measured[]> => [await workload.run(running, plan.seconds)];
+      samples.push(...(await repeated(plan, round, name, [workload], take)));
+    }
   }
   return samples;
 }
@@ -67,7 +100,7 @@ async function solosOf(plan: Bounded, round: number): Promise<readonly Sample[]>
   const builds = plan.targets.flatMap(({ build }) => (build === undefined ? [] : [build]));
   for (const solo of plan.solos) {
     for (const build of rotated(builds, round)) {
-      const take = (): Promise<readonly Measured[]> => solo.run(build satisfies Build, plan.seconds);
+      const take = (): Promise<readonly Measured[]> => solo.run(build, plan.seconds);
       samples.push(...(await repeated(plan, round, build.name, solo.tells, take)));
     }
   }

@@ -43,7 +43,7 @@ function planOf(options: Options): Plan {
     return gatewayTarget({ name: text.slice(0, equals), root: text.slice(equals + 1) });
   });
   return {
-    ...{ rounds: Number(options.rounds), seconds: Number(options.seconds), tries: TRIES, limit: Infinity },
+    ...{ rounds: Number(options.rounds), seconds: Number(options.seconds), tries: TRIES, limit: Infinity, anew: true },
     targets: [gatewayTarget({ name: OURS, root: ROOT }), ...builds, ...(others ?? ALL), ...options.peer.map(byCommand)],
     workloads: WORKLOADS.filter(chosen),
     solos: [mixed, refusals, coldStarts, swaps].filter(({ tells }) => tells.some(chosen)),

@@ -1,14 +1,16 @@
 /** What everything is measured with that stands between client and engine: W1 to W5. */
 import { check, clients, closedLoop, closing, openLoop, plainAsk, streamAsk } from './asks.ts';
-import type { Asked } from './client.ts';
+import type { Asked, LoadClient } from './client.ts';
 import { pss } from './machine.ts';
 import { measured, type Workload } from './measured.ts';
 import type { Running } from './targets.ts';
 
 const KIB = 1024;
 const MIB = KIB * KIB;
-/** Requests before the measurement, so that everything is compiled. */
-const WARM_UP = 400;
+/** Requests and streams before any measurement, so that everything is compiled; what takes longer than the limit has to do with less. */
+const WARM_REQUESTS = 6_000;
+const WARM_STREAMS = 300;
+const WARM_SECONDS = 8;
 const FAST_STREAMS = 16;
 const FAST_EVENTS = 200;
 /** Milliseconds between two events of a paced stream. */
@@ -19,12 +21,26 @@ const after = (seconds: number): (() => boolean) => {
   return () => performance.now() >= end;
 };
 
-const warmStreams = (all: Parameters<typeof closedLoop>[0]): Promise<unknown> =>
-  closedLoop(
-    all.slice(0, 64),
-    () => streamAsk(50, 0),
-    (asked) => asked >= 128,
-  );
+export async function warmUp(target: Running): Promise<void> {
+  const all = clients(target, 32);
+  await closing(all, async () => {
+    const late = after(WARM_SECONDS);
+    await closedLoop(
+      all,
+      () => plainAsk(400),
+      (asked) => asked >= WARM_REQUESTS || late(),
+    );
+    await closedLoop(
+      all,
+      () => streamAsk(FAST_EVENTS, 0),
+      (asked) => asked >= WARM_STREAMS || late(),
+    );
+  });
+}
+
+/** Every connection once, so that none is opened while it is measured. */
+const open = (all: readonly LoadClient[], make: () => Asked): Promise<unknown> =>
+  closedLoop(all, make, (asked) => asked >= 2 * all.length);
 
 const requests = (id: string, title: string, concurrency: number, promptBytes: number): Workload => ({
   id,
@@ -34,8 +50,7 @@ const requests = (id: string, title: string, concurrency: number, promptBytes: n
     const all = clients(target, concurrency);
     return closing(all, async () => {
       const make = (): Asked => plainAsk(promptBytes);
-      const warm = Math.max(2 * concurrency, Math.min(WARM_UP, (WARM_UP * 4_096) / promptBytes));
-      await closedLoop(all, make, (asked) => asked >= warm);
+      await open(all, make);
       return measured(target, async () => {
         const { done, delays } = await closedLoop(all, make, after(seconds));
         return { units: done, carried: 1, delays };
@@ -53,7 +68,7 @@ const unhurried: Workload = {
     const all = clients(target, 64);
     return closing(all, async () => {
       const make = (): Asked => plainAsk(400);
-      await closedLoop(all, make, (asked) => asked >= WARM_UP);
+      await open(all, make);
       return measured(target, async () => {
         const { done, delays } = await openLoop(all, make, 500, seconds);
         return { units: done, carried: 1, delays };
@@ -69,7 +84,7 @@ const fastStreams: Workload = {
   run: (target, seconds) => {
     const all = clients(target, FAST_STREAMS);
     return closing(all, async () => {
-      await warmStreams(all);
+      await open(all, () => streamAsk(10, 0));
       return measured(target, async () => {
         const { done } = await closedLoop(all, () => streamAsk(FAST_EVENTS, 0), after(seconds));
         return { units: done * FAST_EVENTS, carried: 1, delays: [] };
@@ -85,7 +100,7 @@ const paced = (id: string, streams: number): Workload => ({
   run: (target, seconds) => {
     const all = clients(target, streams);
     return closing(all, async () => {
-      await warmStreams(all);
+      await open(all, () => streamAsk(10, 0));
       const events = Math.round((seconds * 1_000) / PACE);
       const delays: number[] = [];
       const event = (delay: number): void => void delays.push(delay);
@@ -106,6 +121,7 @@ const quietStreams = (id: string, streams: number): Workload => ({
   id,
   title: `${streams} streams that say nothing`,
   unit: 'KiB per stream',
+  grows: true,
   run: async (target) => {
     const before = pss(target.pids());
     const all = clients(target, streams);
@@ -135,6 +151,7 @@ const atRest: Workload = {
   id: 'idle',
   title: 'memory before the first request',
   unit: 'MiB',
+  before: true,
   run: (target: Running) => Promise.resolve({ ...NO_DELAYS, cost: pss(target.pids()) / MIB, units: 1, carried: 1 }),
 };
 
