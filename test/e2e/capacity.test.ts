@@ -33,7 +33,18 @@ async function start(gpus: PretendedGpus, models: readonly SimulatedModel[], lim
   return gateway;
 }
 
-/** Looks at promises and real claims until `work` is over; fails on the first byte too many. */
+/** Once it has measured, it is no longer in the way of the next one. */
+const MEASURES: ReadonlySet<string | null> = new Set([
+  null,
+  'launched',
+  'config',
+  'engine',
+  'load',
+  'compile',
+  'profile',
+]);
+
+/** Looks at promises, real claims and starts until `work` is over; fails on the first byte, or measuring start, too many. */
 async function withoutOvercommit<Value>(
   gateway: TestGateway,
   gpus: PretendedGpus,
@@ -46,7 +57,10 @@ async function withoutOvercommit<Value>(
   let looks = 0;
   do {
     const claimed = gpus.claimed();
-    for (const [index, [id, device]] of Object.entries((await statusOf(gateway)).devices).entries()) {
+    const { devices, replicas } = await statusOf(gateway);
+    const measuring = Object.values(replicas).filter(({ state, phase }) => state === 'starting' && MEASURES.has(phase));
+    for (const [index, [id, device]] of Object.entries(devices).entries()) {
+      expect([id, measuring.filter((replica) => replica.devices.includes(id)).length <= 1]).toEqual([id, true]);
       expect([id, device.reserved_mib <= device.budget_mib]).toEqual([id, true]);
       expect([id, (claimed[index] ?? 0) <= device.total_mib]).toEqual([id, true]);
     }
@@ -57,7 +71,7 @@ async function withoutOvercommit<Value>(
 }
 
 describe('ten cold models on devices that fit four', () => {
-  it('are all served, without over-commit, one start per device at a time and the devices side by side [item 83]', async () => {
+  it('are all served, without over-commit, one start measures on a device at a time, and the devices start side by side [item 83]', async () => {
     using gpus = pretendedGpus('ten', 2, 20);
     const names = Array.from({ length: 10 }, (_, index) => `model-${index}`);
     await using gateway = await start(
@@ -83,7 +97,7 @@ describe('ten cold models on devices that fit four', () => {
     const anew = decisions.filter(({ event }) => event === 'replica.disturbed');
     expect(starts).toHaveLength(10 + anew.length);
     const atOnce = starts.map(({ from }) => starts.filter((other) => other.from <= from && from < other.to).length);
-    expect(Math.max(...atOnce)).toBe(2);
+    expect(Math.max(...atOnce)).toBeGreaterThanOrEqual(2);
     await untilAtRest(gateway);
   });
 

@@ -1,8 +1,8 @@
 /** Lines of vLLM's log, without what stands before and around the message. */
 
-/** `(EngineCore pid=812) ERROR 11-22 13:43:04 [core.py:1510] `, each part of it optional. */
+/** `(EngineCore pid=812) ERROR 11-22 13:43:04 [core.py:1510] `, each part of it optional. A simulated engine says first that it is one. */
 const PREFIX =
-  /^(?:\([^()]*pid=\d+\)\s)?(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d\s\d\d:\d\d:\d\d\s+\[[^\]]*\]\s)?/;
+  /^(?:simulated )?(?:\([^()]*pid=\d+\)\s)?(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d\s\d\d:\d\d:\d\d\s+\[[^\]]*\]\s)?/;
 
 export function message(line: string): string {
   return line.replace(PREFIX, '');

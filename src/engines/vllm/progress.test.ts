@@ -56,6 +56,15 @@ describe('progress of a start', () => {
     expect(readProgress(line)).toMatchObject({ phase, fraction });
   });
 
+  it('reads a simulated engine, which says in every line that it is one, as it reads vLLM', () => {
+    for (const line of lines('start-to-first-request.txt')) {
+      expect(readProgress(`simulated ${line}`), line).toEqual(readProgress(line));
+    }
+    const version =
+      '(EngineCore pid=7) INFO 08-14 14:07:22 [core.py:1] Initializing a V1 LLM engine (v0.32.0) with config: x';
+    expect(readVersion(`simulated ${version}`)).toBe('0.32.0');
+  });
+
   it.each(['', 'INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK', 'a prompt that says 50%| of it'])(
     'sees nothing in %j',
     (line) => {

@@ -76,7 +76,7 @@ const MARKERS: readonly Marker[] = [
 ];
 
 /** `(Worker_TP1 pid=9)`, `(VllmWorker TP0 pid=9)`: one of several that do the same. */
-const OF_MANY = /^\((?:Vllm)?Worker/;
+const OF_MANY = /^(?:simulated )?\((?:Vllm)?Worker/;
 
 export function readProgress(line: string): Progress | null {
   for (const marker of MARKERS) {
