@@ -96,6 +96,7 @@ describe.skipIf(withoutChromium)('the dashboard and the configuration', () => {
     expect(await overhang(watched.page)).toBe(0);
     await watched.page.setViewportSize({ width: 1280, height: 860 });
     await press('Cancel');
+    expect(await watched.page.evaluate('document.activeElement.textContent')).toBe('Reload …');
     const { config, models } = await statusOf(gateway);
     expect([config.version, Object.keys(models)]).toEqual([1, ['llama-8b', 'qwen-7b', 'mistral-7b']]);
     expect(models['qwen-7b']?.in_flight).toBe(1);

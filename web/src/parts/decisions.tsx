@@ -10,7 +10,13 @@ interface DecisionsProps {
 }
 
 export function Decisions({ entries, models }: DecisionsProps) {
-  if (entries.length === 0) return <p class="quiet">Nothing has been decided yet.</p>;
+  if (entries.length === 0) {
+    return (
+      <p class="quiet">
+        Nothing has been decided yet: load a model, or <a href="#/chat">ask one</a>.
+      </p>
+    );
+  }
   return (
     <ol class="decisions">
       {entries.toReversed().map((entry) => (

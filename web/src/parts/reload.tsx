@@ -56,10 +56,16 @@ interface ReloadProps {
 
 export function Reload({ status, admin }: ReloadProps) {
   const { step, look, apply, leave } = useReload(admin, status.config.version);
+  const button = useRef<HTMLButtonElement>(null);
+  // Whoever closed it with the keyboard goes on from where it was opened.
+  const close = (): void => {
+    leave();
+    button.current?.focus();
+  };
   return (
     <div class="reload">
       <p class="actions">
-        <button type="button" disabled={step.kind === 'asking'} onClick={() => void look()}>
+        <button type="button" ref={button} disabled={step.kind === 'asking'} onClick={() => void look()}>
           Reload …
         </button>
         <span class="quiet">first shows what would become different</span>
@@ -77,9 +83,9 @@ export function Reload({ status, admin }: ReloadProps) {
       {step.kind === 'asking' && !step.preview && <p class="quiet">Reading the configuration …</p>}
       {step.kind === 'asking' && step.preview && <Panel answer={step.preview} status={status} busy />}
       {step.kind === 'preview' && (
-        <Panel answer={step.answer} status={status} apply={() => void apply(step.answer)} leave={leave} />
+        <Panel answer={step.answer} status={status} apply={() => void apply(step.answer)} leave={close} />
       )}
-      {step.kind === 'done' && <Panel answer={step.answer} status={status} otherwise={step.otherwise} leave={leave} />}
+      {step.kind === 'done' && <Panel answer={step.answer} status={status} otherwise={step.otherwise} leave={close} />}
     </div>
   );
 }
