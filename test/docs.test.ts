@@ -161,7 +161,12 @@ function schemaPaths(): ReadonlySet<string> {
   return paths;
 }
 
-describe.each(['README.md', 'docs/drivers.md', 'docs/migration.md'])('%s', (path) => {
+const SHOWING_YAML = [
+  'README.md',
+  ...['clients', 'drivers', 'migration', 'real-vllm-without-gpu'].map((name) => `docs/${name}.md`),
+];
+
+describe.each(SHOWING_YAML)('%s', (path) => {
   it('shows configurations without a problem', async () => {
     const blocks = [...readSource(path).matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
     expect(blocks).not.toEqual([]);
