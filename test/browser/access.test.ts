@@ -144,7 +144,10 @@ describe.skipIf(withoutChromium)('the dashboard and who may do what', () => {
     await page.getByRole('heading', { name: 'This gateway asks for a key' }).waitFor();
     expect(await page.getByText('llama-8b').count()).toBe(0);
     await screenshot(page, 'key-needed');
-    expect(await accessibilityProblems(page)).toEqual([]);
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await accessibilityProblems(page), colorScheme).toEqual([]);
+    }
     const enter = async (key: string): Promise<void> => {
       await page.locator('.refused').getByRole('button', { name: 'Enter a key' }).click();
       await page.getByLabel('API key or admin key').fill(key);

@@ -90,7 +90,10 @@ describe.skipIf(withoutChromium)('the dashboard and the configuration', () => {
     expect(await setting.getByRole('cell').allTextContents()).toEqual(['200', '50', 'at once']);
     // Whoever cannot see hears it, and goes on from there with the keyboard.
     expect(await watched.page.evaluate('document.activeElement.id')).toBe('reload-title');
-    expect(await accessibilityProblems(watched.page)).toEqual([]);
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await watched.page.emulateMedia({ colorScheme });
+      expect(await accessibilityProblems(watched.page), colorScheme).toEqual([]);
+    }
     await screenshot(watched.page, 'reload', '.reload');
     await watched.page.setViewportSize({ width: 390, height: 844 });
     expect(await overhang(watched.page)).toBe(0);

@@ -156,7 +156,10 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
     await note.getByRole('link', { name: 'Configuration' }).click();
     await watched.page.getByText('last change refused').waitFor();
     await watched.page.locator('.problem-list', { hasText: 'models.qwen-7b.memory' }).waitFor();
-    expect(await accessibilityProblems(watched.page)).toEqual([]);
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await watched.page.emulateMedia({ colorScheme });
+      expect(await accessibilityProblems(watched.page), colorScheme).toEqual([]);
+    }
     await screenshot(watched.page, 'rejected');
     // What was in force serves on.
     expect(await fleet.stateOf('mistral-7b')).toBe('ready');
