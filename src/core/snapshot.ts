@@ -5,8 +5,8 @@ import type { DriverKind } from './settings.ts';
 import type { StartMilestone } from './events.ts';
 import type { LaunchShare } from './launch.ts';
 import type { Footprint } from './memory/footprint.ts';
+import { waitingFor } from './admission/waiting-for.ts';
 import { comingStart, startLeft } from './lifecycle/forecast.ts';
-import { whyItWaits } from './memory/explain.ts';
 import { held, isSilent, residents } from './memory/ledger.ts';
 import { needOn, type NeedBasis } from './memory/need.ts';
 import type { Device, FleetCounters, FleetState, Model, Replica, ReplicaPhase, StopReason } from './state.ts';
@@ -143,21 +143,6 @@ function modelState(state: FleetState, model: Model, now: Milliseconds): ModelSt
 export function stateOfModel(state: FleetState, name: string, now: Milliseconds): ModelState | undefined {
   const model = state.models.get(name);
   return model && modelState(state, model, now);
-}
-
-function waitingFor(state: FleetState, model: Model): string | null {
-  if (model.queue.size === 0) return null;
-  const current = model.current === null ? undefined : state.replicas.get(model.current);
-  if (model.preparation) return `its files (${progressOf(model.preparation.progress)})`;
-  if (!current) return whyItWaits(model) ?? model.lastFailure?.message ?? null;
-  if (current.phase === 'reserved') return 'memory that others are leaving, or the start of a neighbour';
-  if (current.phase === 'starting') return `its start (${progressOf(current.progress)})`;
-  return current.leases.size < model.settings.maxConcurrent ? 'a lease: max_in_flight is reached' : 'a free slot';
-}
-
-function progressOf(progress: { readonly phase: string; readonly fraction: number | null } | null): string {
-  if (!progress) return 'launch';
-  return progress.fraction === null ? progress.phase : `${progress.phase}, ${Math.round(progress.fraction * 100)} %`;
 }
 
 function needOf(state: FleetState, model: Model): ModelSnapshot['need'] {

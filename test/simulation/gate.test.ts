@@ -5,8 +5,11 @@ import { simulatedDevice, simulatedModel } from './scenario.ts';
 import { Story } from './story.ts';
 
 const devices = [simulatedDevice('gpu-0', 48)];
-const small = (name: string, over: Parameters<typeof simulatedModel>[2] = {}) =>
-  simulatedModel(name, { memory: 8 * GIB }, { loadMs: 20_000, ...over });
+const small = (
+  name: string,
+  over: Parameters<typeof simulatedModel>[2] = {},
+  keys: Parameters<typeof simulatedModel>[1] = {},
+) => simulatedModel(name, { memory: 8 * GIB, ...keys }, { loadMs: 20_000, ...over });
 const gate = (story: Story) => snapshot(story.state, story.now).devices.get('gpu-0');
 const milestone = (story: Story, model: string) => story.current(model)?.milestone;
 
@@ -52,6 +55,20 @@ describe('the gate of a device', () => {
     expect(gate(story)).toMatchObject({ gateHolder: story.current('b')?.id, gateSince: story.now });
     story.untilAnswered(2);
     expect(gate(story)).toMatchObject({ state: 'free', gateHolder: null, gateSince: null });
+  });
+
+  it('is what the refusal names when waiting for it took too long', () => {
+    const story = new Story({
+      devices,
+      models: [small('a', { loadMs: 100_000 }), small('b', {}, { queueTimeout: 10_000 })],
+    });
+    story.ask('a');
+    story.ask('b');
+    story.until('b is refused', () => story.errors().length > 0);
+    expect(story.errors()[0]).toMatchObject({ code: 'queue_timeout' });
+    expect(story.errors()[0]?.message).toContain(
+      'it waited for memory that others are leaving, or the start of a neighbour',
+    );
   });
 
   it('is held until ready by an engine that says nothing of its start', () => {

@@ -185,6 +185,7 @@ describe('starts', () => {
     story.ask('m', 2);
     story.untilAnswered(2);
     expect(story.tally()).toEqual({ queue_timeout: 2 });
+    expect(story.errors()[0]?.message).toMatch(/longer than limits.queue_timeout allows; it waited for a free slot\.$/);
     expect(story.state.models.get('m')?.queue.size).toBe(0);
   });
 

@@ -12,6 +12,7 @@ import type { Model, Ticket } from '../state.ts';
 import { dispatch, grant, hasFreeLease, hasFreeSlot, syncGrantable } from './dispatch.ts';
 import { backingOffError, refuse, removeTicket, unstartableError } from './refuse.ts';
 import { retryAfterQueue } from './retry-after.ts';
+import { waitingFor } from './waiting-for.ts';
 
 type Arrived = Extract<FleetEvent, { kind: 'ticket.arrived' }>;
 
@@ -114,9 +115,11 @@ function timeOutError(run: Run, model: Model, ticket: Ticket, limit: string) {
       },
     );
   }
+  // Without a replica and without files on their way, what is known is an earlier failure: not what it waited for.
+  const awaited = model.current !== null || model.preparation ? waitingFor(run.state, model) : null;
   return gatewayError(
     'queue_timeout',
-    `The request waited ${seconds} s for model '${model.name}', longer than ${limit} allows.`,
+    `The request waited ${seconds} s for model '${model.name}', longer than ${limit} allows${awaited === null ? '' : `; it waited for ${awaited}`}.`,
     {
       retryAfterMs: retryAfterQueue(run, model),
     },
