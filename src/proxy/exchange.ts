@@ -91,7 +91,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.intake = new Intake({
       request,
       body: options.body,
-      budget: world.budget,
+      world,
       maxBodySize: options.settings.maxBodySize,
       startedAt: options.ledger.startedAt,
       done: (error) => {

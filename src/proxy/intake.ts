@@ -5,9 +5,10 @@ import { formatSize, SECOND, type Bytes, type Milliseconds } from '../units.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { Endpoint } from './endpoints.ts';
 import { JsonBody } from './json-body.ts';
-import { BODY_GRACE, BODY_RATE } from './limits.ts';
+import { BODY_GRACE, BODY_RATE, SMALL_BODY } from './limits.ts';
 import { boundaryOf, MultipartBody } from './multipart.ts';
 import type { RequestBody } from './request-body.ts';
+import type { TurnAllowance } from './turn-allowance.ts';
 
 /** What the head alone says against the body; null = it may come. */
 export function checkBodyHead(request: IncomingMessage, maxBodySize: Bytes): GatewayError | null {
@@ -38,7 +39,7 @@ function tooLarge(maxBodySize: Bytes): GatewayError {
 export interface IntakeOptions {
   readonly request: IncomingMessage;
   readonly body: RequestBody;
-  readonly budget: BodyBudget;
+  readonly world: { readonly budget: BodyBudget; readonly turns: TurnAllowance };
   readonly maxBodySize: Bytes;
   readonly startedAt: Milliseconds;
   /** Once: null = complete and sound. */
@@ -49,6 +50,8 @@ export class Intake {
   private readonly options: IntakeOptions;
   private over = false;
   private charged: Bytes = 0;
+  /** Received and charged, not looked at yet: this turn of the loop has seen enough. */
+  private unseen: Buffer | null = null;
 
   constructor(options: IntakeOptions) {
     this.options = options;
@@ -67,27 +70,52 @@ export class Intake {
     this.over = true;
     this.options.request.off('data', this.onData);
     this.options.request.off('end', this.onEnd);
+    if (this.unseen === null) return;
+    // Whatever is still to come is somebody else's to read or to throw away.
+    this.unseen = null;
+    this.options.request.resume();
   }
 
   /** The bytes are not needed any more. Idempotent. */
   discharge(): void {
-    this.options.budget.give(this.charged);
+    this.options.world.budget.give(this.charged);
     this.charged = 0;
     this.options.body.drop();
   }
 
   private readonly onData = (chunk: Buffer): void => {
-    const { body, budget, maxBodySize } = this.options;
+    const { request, body, world, maxBodySize } = this.options;
+    const { budget, turns } = world;
     if (body.size + chunk.length > maxBodySize) {
       this.finish(tooLarge(maxBodySize));
     } else if (!budget.take(chunk.length)) {
       this.finish(gatewayError('server_busy', 'The gateway holds as many request bodies as it may; try again soon.'));
     } else {
       this.charged += chunk.length;
-      const problem = body.add(chunk);
-      if (problem !== null) this.finish(problem);
+      if (!turns.isSpent || body.size < SMALL_BODY) {
+        this.lookAt(chunk);
+      } else {
+        this.unseen = chunk;
+        request.pause();
+        turns.await(this.goOn);
+      }
     }
   };
+
+  private readonly goOn = (): void => {
+    const chunk = this.unseen;
+    if (chunk === null) return;
+    this.unseen = null;
+    this.lookAt(chunk);
+    this.options.request.resume();
+  };
+
+  private lookAt(chunk: Buffer): void {
+    const { body, world } = this.options;
+    const problem = body.add(chunk);
+    if (body.size > SMALL_BODY) world.turns.spend(chunk.length);
+    if (problem !== null) this.finish(problem);
+  }
 
   private readonly onEnd = (): void => {
     if (!this.over) this.finish(this.options.body.finish());

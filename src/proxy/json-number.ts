@@ -16,8 +16,11 @@ export function beginNumber(byte: number): number {
   return byte === 0x2d ? MINUS : byte === 0x30 ? ZERO : INTEGER;
 }
 
-/** The next state, or -1 when the byte does not belong to the number. */
-export function numberStep(state: number, byte: number): number {
+/** NUMBER_STEPS[state << 8 | byte]: the next state, or -1 when the byte does not belong to the number. */
+export const NUMBER_STEPS = new Int8Array(NUMBER_MAY_END.length << 8);
+for (let index = 0; index < NUMBER_STEPS.length; index++) NUMBER_STEPS[index] = numberStep(index >> 8, index & 0xff);
+
+function numberStep(state: number, byte: number): number {
   const digit = byte >= 0x30 && byte <= 0x39;
   const exponent = byte === 0x65 || byte === 0x45;
   switch (state) {

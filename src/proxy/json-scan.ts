@@ -2,7 +2,7 @@
  * An incremental, strict JSON checker (RFC 8259) that never builds a value: it tells a sink about the keys of the outer
  * objects and the byte ranges of the values that the sink asked for. Any split of the input gives the same result.
  */
-import { beginNumber, NUMBER_MAY_END, numberStep } from './json-number.ts';
+import { beginNumber, NUMBER_MAY_END, NUMBER_STEPS } from './json-number.ts';
 import { MAX_NAME_BYTES } from './limits.ts';
 
 export type ScalarKind = 'string' | 'number' | 'true' | 'false' | 'null';
@@ -348,16 +348,19 @@ export class JsonScanner {
 
   private scanNumber(chunk: Buffer, from: number): number {
     const length = chunk.length;
-    for (let at = from; at < length; at++) {
-      const next = numberStep(this.numberState, chunk[at] as number);
-      if (next === -1) {
-        if (NUMBER_MAY_END[this.numberState] !== true) return this.fail('syntax');
-        this.endScalar('number', chunk, at, at);
-        return at;
-      }
-      this.numberState = next;
+    let state = this.numberState;
+    let at = from;
+    while (at < length) {
+      const next = NUMBER_STEPS[(state << 8) | (chunk[at] as number)] as number;
+      if (next === -1) break;
+      state = next;
+      at++;
     }
-    return length;
+    this.numberState = state;
+    if (at === length) return length;
+    if (NUMBER_MAY_END[state] !== true) return this.fail('syntax');
+    this.endScalar('number', chunk, at, at);
+    return at;
   }
 
   private scanLiteral(chunk: Buffer, from: number): number {

@@ -35,6 +35,10 @@ export const MAX_DEPTH = 64;
 export const MAX_TOP_LEVEL_KEYS = 4_096;
 export const MAX_NAME_BYTES: Bytes = 1_024;
 export const MAX_PARTS = 1_000;
+/** Of all bodies together, what is looked at in one turn of the loop: even of the slowest JSON some milliseconds. */
+export const BODY_TURN: Bytes = 256 * KIB;
+/** Bodies up to this size do not count for it: there is one such read on a connection and turn anyway. */
+export const SMALL_BODY: Bytes = 16 * KIB;
 /** Head of one multipart part. */
 export const MAX_PART_HEAD: Bytes = 8 * KIB;
 /** A partial server-sent event is held back up to this size, then passed on as it is. */

@@ -58,7 +58,7 @@ export class MultipartBody implements RequestBody {
   add(chunk: Buffer): GatewayError | null {
     this.size += chunk.length;
     this.chunks.add(chunk);
-    this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
+    this.join(chunk);
     for (;;) {
       const before = this.state;
       const length = this.rest.length;
@@ -98,6 +98,20 @@ export class MultipartBody implements RequestBody {
 
   drop(): void {
     this.chunks.clear();
+  }
+
+  /** What is not decided on yet goes before what came; content is not copied for that. */
+  private join(chunk: Buffer): void {
+    const { rest, delimiter } = this;
+    const inContent = this.state === 'content' || this.state === 'preamble';
+    if (rest.length > 0 && inContent && chunk.length >= delimiter.length) {
+      const edge = Buffer.concat([rest, chunk.subarray(0, delimiter.length - 1)]);
+      if (edge.indexOf(delimiter) === -1) {
+        this.keep(rest.length);
+        this.skip(rest.length);
+      }
+    }
+    this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
   }
 
   private advance(): GatewayError | null {

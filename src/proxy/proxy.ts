@@ -9,7 +9,9 @@ import { Front } from './front.ts';
 import { Listener } from './listener.ts';
 import { systemNetwork } from './network.ts';
 import { ResponseWriters } from './response-writers.ts';
+import { BODY_TURN } from './limits.ts';
 import { Ticker } from './ticker.ts';
+import { TurnAllowance } from './turn-allowance.ts';
 import { Upstreams } from './upstreams.ts';
 import type { ControlPaths, ProxyOptions, World } from './world.ts';
 
@@ -63,6 +65,7 @@ class DataPlane implements Proxy {
       network,
       ticker: new Ticker(clock),
       budget: new BodyBudget(() => options.settings().maxBufferedBytes),
+      turns: new TurnAllowance(clock, BODY_TURN),
       upstreams: new Upstreams(clock, network),
       writers: new ResponseWriters(options.platform, options.telemetry.log),
       nextId: () => `${prefix}-${(++count).toString(36)}`,

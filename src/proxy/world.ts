@@ -10,6 +10,7 @@ import type { Network } from './network.ts';
 import type { ProxySettings } from './settings.ts';
 import type { ResponseWriters } from './response-writers.ts';
 import type { Ticker } from './ticker.ts';
+import type { TurnAllowance } from './turn-allowance.ts';
 import type { Upstreams } from './upstreams.ts';
 
 /** The control plane, as a listener sees it. */
@@ -37,6 +38,7 @@ export interface World extends ProxyOptions {
   readonly network: Network;
   readonly ticker: Ticker;
   readonly budget: BodyBudget;
+  readonly turns: TurnAllowance;
   readonly upstreams: Upstreams;
   readonly writers: ResponseWriters;
   /** Unique for the life of the process, and unlike those of other processes. */
