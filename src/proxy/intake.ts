@@ -97,7 +97,7 @@ export class Intake {
       } else {
         this.unseen = chunk;
         request.pause();
-        turns.await(this.goOn);
+        turns.later(this.goOn);
       }
     }
   };

@@ -39,7 +39,7 @@ describe('what one turn of the loop looks at', () => {
     const turns = new TurnAllowance(clock, 100);
     const looked: string[] = [];
     const wait = (name: string, again: boolean): void => {
-      turns.await(() => {
+      turns.later(() => {
         looked.push(name);
         turns.spend(60);
         if (again) wait(name, false);

@@ -29,7 +29,7 @@ export class TurnAllowance {
   }
 
   /** Runs `run` once, in the first turn that has something left for it. */
-  await(run: () => void): void {
+  later(run: () => void): void {
     this.waiting.push(run);
     this.arm();
   }

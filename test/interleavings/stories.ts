@@ -58,6 +58,17 @@ export const STORIES: readonly Story[] = [
     },
   },
   {
+    name: 'a body of which more comes at once than one turn looks at',
+    options: { windowBytes: 300_000 },
+    tell: (bench) => {
+      bench.onRequest = answers(bench, whole(200, '{"id":1}'));
+      const client = bench.client();
+      const text = post(`{"user":"${'x'.repeat(270_000)}",${PLAIN.slice(1)}`);
+      client.far.send(text.slice(0, 265_000));
+      client.far.send(text.slice(265_000));
+    },
+  },
+  {
     name: 'a stream that waits, with heartbeats',
     options: { model: WAITS },
     tell: (bench) => {
