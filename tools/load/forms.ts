@@ -2,10 +2,12 @@
 import { burstForm } from './forms/burst.ts';
 import { cancelForm } from './forms/cancel.ts';
 import type { Form } from './forms/form.ts';
+import { hangUpsForm } from './forms/hang-ups.ts';
 import { nonceForm } from './forms/nonce.ts';
 import { overloadForm } from './forms/overload.ts';
 import { restartForm } from './forms/restart.ts';
 import { soakForm } from './forms/soak.ts';
+import { stalledForm } from './forms/stalled.ts';
 import { stampedeForm } from './forms/stampede.ts';
 import { turnsForm } from './forms/turns.ts';
 
@@ -18,4 +20,6 @@ export const FORMS: Readonly<Record<string, Form>> = {
   nonce: nonceForm,
   restart: restartForm,
   turns: turnsForm,
+  stalled: stalledForm,
+  'hang-ups': hangUpsForm,
 };
