@@ -10,7 +10,7 @@ const MIB = KIB * KIB;
 /** Requests and streams before any measurement, so that everything is compiled; what takes longer than the limit has to do with less. */
 const WARM_REQUESTS = 6_000;
 const WARM_STREAMS = 300;
-const WARM_SECONDS = 8;
+const WARM_SECONDS = 20;
 const FAST_STREAMS = 16;
 const FAST_EVENTS = 200;
 /** Milliseconds between two events of a paced stream. */

@@ -10,6 +10,8 @@ import { errorsPage } from './errors-page.ts';
 import { manualPage } from './manual-page.ts';
 import { metricsPage } from './metrics-page.ts';
 import { originalPage } from './original-page.ts';
+import { performancePage } from './performance-page.ts';
+import { performancePlots } from './performance-plots.ts';
 import { reliabilityPage } from './reliability-page.ts';
 import { taggedTests } from './tagged-tests.ts';
 
@@ -24,6 +26,8 @@ export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/errors.md': errorsPage,
   'docs/metrics.md': metricsPage,
   'docs/original.md': () => originalPage(taggedTests()),
+  'docs/performance.md': performancePage,
+  ...performancePlots(),
   'docs/reliability.md': reliabilityPage,
   'docker-compose.yml': async () => composeFile(await longestEnd()),
   'examples/portainer.yml': async () => portainerFile(await longestEnd()),
