@@ -1,5 +1,5 @@
 /** A gateway for a browser to look at: two devices, room for two of its models, and one model that cannot start. */
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
@@ -82,7 +82,10 @@ export class DashboardFleet implements AsyncDisposable {
   /** Another configuration file, a line for each value; `change` begins from what was written last. */
   async rewrite(change: (file: FleetFile) => void): Promise<void> {
     change(this.#file);
-    await writeFile(join(this.#folder, 'gateway.yaml'), JSON.stringify(this.#file, null, 2));
+    // Moved into its place, as editors do: nobody reads half of it.
+    const next = join(this.#folder, 'gateway.yaml.next');
+    await writeFile(next, JSON.stringify(this.#file, null, 2));
+    await rename(next, join(this.#folder, 'gateway.yaml'));
   }
 
   get #gateway(): GatewayProcess {

@@ -112,7 +112,12 @@ function Header({ state, place }: { readonly state: State; readonly place: Place
         {VIEWS.map(({ name, title }) => (
           <a key={name} href={`#/${name}`} aria-current={place.view === name ? 'page' : undefined}>
             {title}
-            {name === 'config' && state.status?.config.rejected_at && <b class="mark-bad"> !</b>}
+            {name === 'config' && state.status?.config.rejected_at && (
+              <b class="mark-bad">
+                {' '}
+                !<span class="unseen"> changed, and cannot be used</span>
+              </b>
+            )}
           </a>
         ))}
       </nav>
