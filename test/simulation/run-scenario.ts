@@ -129,6 +129,9 @@ function alwaysOnIsReady(world: World, bound: Milliseconds): void {
 
 function ends(world: World): void {
   const { kernel, clients, engines, history, scenario } = world;
+  // The shell tells of the shutdown once it has entered what an earlier run left.
+  kernel.runTo(kernel.now + MINUTE, () => !kernel.state.adopting);
+  kernel.check('liveness', !kernel.state.adopting, () => 'what an earlier run left is still looked for');
   const begun = kernel.now;
   for (const { settings } of scenario.models) {
     if (!kernel.state.models.has(settings.name)) continue;
