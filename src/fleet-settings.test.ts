@@ -52,10 +52,23 @@ models: { m: { repo: a/b, pool: p } }`,
         deviceClass: 'device, 8192 MiB',
       },
     ]);
-    expect(ports).toEqual({ first: 100, last: 200 });
+    expect(ports).toMatchObject({ first: 100, last: 200 });
     expect(limits).toEqual({ maxInFlight: 12, maxTurn: 0, minResidency: 90_000, drainTimeout: 300_000 });
     expect(retry).toEqual({ attempts: 5 });
     expect(version).toBe(7);
+  });
+
+  it('begins with its ports elsewhere than other gateways on the machine, and at the same place every time', async () => {
+    const begin = async (listen: string, range = '20000-29999'): Promise<number> => {
+      const yaml = `server: { listen: '127.0.0.1:${listen}' }\ndrivers: { default: process, process: { port_range: ${range} } }`;
+      return (await settings(`${yaml}\nmodels: { m: { repo: a/b } }`)).ports.begin ?? Number.NaN;
+    };
+    const all = await Promise.all(Array.from({ length: 20 }, (_, index) => begin(`${9000 + index}`)));
+    expect(new Set(all).size).toBe(20);
+    expect(Math.min(...all)).toBeGreaterThanOrEqual(20_000);
+    expect(Math.max(...all)).toBeLessThanOrEqual(29_999);
+    expect(await begin('9000')).toBe(all[0]);
+    expect(await begin('9001', '5-5')).toBe(5);
   });
 
   it('lets a model reach the devices of its pool, or its own among them', async () => {

@@ -17,6 +17,17 @@ const BATCHED_TOKENS = 8_192;
 export type Refusal = (model: ModelConfig) => ModelSettings['unstartable'];
 
 /**
+ * An engine binds its port long after it was found free, a real one after a minute. So gateways on one machine begin at
+ * different places of the range that they share; each at the same place after a restart.
+ */
+function portsOf({ server, drivers }: Config, sha256: Sha256): FleetSettings['ports'] {
+  const { first, last } = drivers.process.portRange;
+  const { host, port } = server.listen;
+  const offset = Number.parseInt(sha256(`${host}:${port} ${server.stateDir}`).slice(0, 8), 16);
+  return { first, last, begin: first + (offset % (last - first + 1)) };
+}
+
+/**
  * `version` counts replacements; tickets and leases remember the one they were admitted under. `reading`: what the probe
  * has read; null while the GPUs cannot be read, what the configuration lists when left out.
  */
@@ -27,7 +38,7 @@ export function toFleetSettings(
   reading: ProbeReading | null = listedDevices(config),
   refusal: Refusal = () => null,
 ): FleetSettings {
-  const { limits, drivers } = config;
+  const { limits } = config;
   const devices = deviceSettings(config, reading);
   return {
     version,
@@ -38,7 +49,7 @@ export function toFleetSettings(
       drainTimeout: limits.drainTimeout,
     },
     retry: { attempts: config.retry.attempts },
-    ports: { first: drivers.process.portRange.first, last: drivers.process.portRange.last },
+    ports: portsOf(config, sha256),
     memory: memoryRules(config),
     devices,
     models: new Map(

@@ -67,7 +67,7 @@ export function emptyFleet(settings: FleetSettings, now: Milliseconds): FleetSta
     restoring: new Map(),
     gateQueue: [],
     ports: new Set(),
-    nextPort: settings.ports.first,
+    nextPort: settings.ports.begin ?? settings.ports.first,
     deadlines: new Deadlines(),
     retries: new RetryWindow(),
     counters: {

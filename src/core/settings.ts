@@ -17,7 +17,8 @@ export interface FleetSettings {
     readonly drainTimeout: Milliseconds;
   };
   readonly retry: { readonly attempts: number };
-  readonly ports: { readonly first: number; readonly last: number };
+  /** `begin`: the first one that is tried, `first` when left out, so that gateways with one range do not meet on the same ports. */
+  readonly ports: { readonly first: number; readonly last: number; readonly begin?: number };
   readonly memory: MemoryRules;
   readonly devices: readonly DeviceSettings[];
   readonly models: ReadonlyMap<string, ModelSettings>;

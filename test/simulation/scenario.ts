@@ -169,7 +169,7 @@ export interface Scenario {
   readonly models: readonly SimulatedModel[];
   readonly limits: FleetSettings['limits'];
   readonly attempts: number;
-  readonly ports: { readonly first: number; readonly last: number };
+  readonly ports: { readonly first: number; readonly last: number; readonly begin?: number };
   /** Timers of the shell come up to this much late. */
   readonly timerLagMs: number;
   /** Every effect takes up to this long. */

@@ -107,6 +107,15 @@ describe('starts', () => {
     expect(story.decisions('model.backing_off')).toEqual([]);
   });
 
+  it('takes the ports from where its range is begun, and goes round', () => {
+    const models = ['a', 'b'].map((name) => simulatedModel(name));
+    const story = new Story({ models, ports: { first: 20_000, last: 20_009, begin: 20_009 } });
+    story.ask('a');
+    story.ask('b');
+    story.untilAnswered(2);
+    expect(story.effects('replica.launch').map((launch) => launch.port)).toEqual([20_009, 20_000]);
+  });
+
   it('rests when the second port is taken too', () => {
     const story = new Story({});
     story.act(fault('m', 'port_taken'));
