@@ -52,6 +52,8 @@ export class Intake {
   private charged: Bytes = 0;
   /** Received and charged, not looked at yet: this turn of the loop has seen enough. */
   private unseen: Buffer | null = null;
+  /** Its end was told before the last of it was looked at: Node does that whoever pauses the stream in its last bytes. */
+  private ended = false;
 
   constructor(options: IntakeOptions) {
     this.options = options;
@@ -107,7 +109,8 @@ export class Intake {
     if (chunk === null) return;
     this.unseen = null;
     this.lookAt(chunk);
-    this.options.request.resume();
+    if (this.ended) this.onEnd();
+    else this.options.request.resume();
   };
 
   private lookAt(chunk: Buffer): void {
@@ -118,7 +121,9 @@ export class Intake {
   }
 
   private readonly onEnd = (): void => {
-    if (!this.over) this.finish(this.options.body.finish());
+    if (this.over) return;
+    if (this.unseen === null) this.finish(this.options.body.finish());
+    else this.ended = true;
   };
 
   private finish(error: GatewayError | null): void {

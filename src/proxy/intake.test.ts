@@ -1,0 +1,80 @@
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import type { GatewayError } from '../errors.ts';
+import { MIB } from '../units.ts';
+import { BodyBudget } from './body-budget.ts';
+import { Intake } from './intake.ts';
+import { JsonBody } from './json-body.ts';
+import { SMALL_BODY } from './limits.ts';
+import type { TurnAllowance } from './turn-allowance.ts';
+
+const text = JSON.stringify({ model: 'tiny', filling: 'x'.repeat(SMALL_BODY) });
+
+function begun() {
+  const request = new Readable({ read: () => undefined });
+  const due: (() => void)[] = [];
+  const turns = { isSpent: false, spend: () => undefined, later: (run: () => void) => due.push(run) };
+  const told: (GatewayError | null)[] = [];
+  const intake = new Intake({
+    request: request as unknown as IncomingMessage,
+    body: new JsonBody(),
+    world: { budget: new BodyBudget(() => MIB), turns: turns as unknown as TurnAllowance },
+    maxBodySize: MIB,
+    startedAt: 0,
+    done: (error) => told.push(error),
+  });
+  return { request, turns, due, told, intake };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('a body whose last bytes wait for a turn of the loop', () => {
+  // Node tells the end of a stream before it hands over the last of what it holds, whoever pauses it then.
+  it('is judged when they were looked at, although its end is told before', async () => {
+    const { request, turns, due, told } = begun();
+    request.push(text.slice(0, -2));
+    await turn();
+    turns.isSpent = true;
+    request.pause();
+    request.push(text.slice(-2));
+    request.push(null);
+    request.resume();
+    await turn();
+    expect([told, due.length]).toEqual([[], 1]);
+    due[0]?.();
+    await turn();
+    expect(told).toEqual([null]);
+  });
+
+  it('is done once when they are what is wrong with it', async () => {
+    const { request, turns, due, told } = begun();
+    request.push(text.slice(0, -2));
+    await turn();
+    turns.isSpent = true;
+    request.pause();
+    request.push(']]');
+    request.push(null);
+    request.resume();
+    await turn();
+    due[0]?.();
+    await turn();
+    expect(told).toMatchObject([{ code: 'invalid_json' }]);
+  });
+
+  it('is nobody’s when its client left meanwhile', async () => {
+    const { request, turns, due, told, intake } = begun();
+    request.push(text.slice(0, -2));
+    await turn();
+    turns.isSpent = true;
+    request.pause();
+    request.push(text.slice(-2));
+    request.push(null);
+    request.resume();
+    await turn();
+    intake.stop();
+    due[0]?.();
+    await turn();
+    expect(told).toEqual([]);
+  });
+});
