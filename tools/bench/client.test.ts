@@ -47,7 +47,7 @@ describe('a client of the load', () => {
     expect(new Set(all.map((one) => JSON.stringify(one)))).toEqual(
       new Set([JSON.stringify({ status: 200, fault: null, events: 2 })]),
     );
-    expect((await answered([...STREAM], 2)).fault).toBeNull();
+    expect((await answered(STREAM.split(''), 2)).fault).toBeNull();
   });
 
   it('tells an event too few or too many, a missing end and a foreign answer', async () => {

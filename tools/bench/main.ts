@@ -9,8 +9,10 @@
  *                                               this build against an earlier one: fails when it costs more
  *   npm run bench -- pairs-shown [--json FILE]  that the comparison sees a planted cost and does not see what is not there
  *   npm run bench -- profile [--json FILE]      where the microseconds of W1 and W3 go
+ *   npm run bench -- core [--json FILE]         what a step of the core costs, from one to many models and tickets
  */
 import { parseArgs } from 'node:util';
+import { coreCost } from './core.ts';
 import { pairs, pairsShown } from './pairs.ts';
 import { profile } from './profile.ts';
 import { ratios } from './ratios.ts';
@@ -23,6 +25,7 @@ const { values: options, positionals } = parseArgs({
     only: { type: 'string' },
     against: { type: 'string' },
     baseline: { type: 'string' },
+    same: { type: 'string' },
     peer: { type: 'string', multiple: true, default: [] },
     build: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
@@ -36,6 +39,7 @@ const FORMS: Readonly<Record<string, () => Promise<boolean | void>>> = {
   pairs: () => pairs(options),
   'pairs-shown': () => pairsShown(options),
   profile: () => profile(options),
+  core: () => Promise.resolve(coreCost(options)),
 };
 
 /** As it would be typed, without where the result goes. */
