@@ -10,6 +10,7 @@ import { errorsPage } from './errors-page.ts';
 import { manualPage } from './manual-page.ts';
 import { metricsPage } from './metrics-page.ts';
 import { originalPage } from './original-page.ts';
+import { measuredFigures } from './performance-figures.ts';
 import { performancePage } from './performance-page.ts';
 import { performancePlots } from './performance-plots.ts';
 import { reliabilityPage } from './reliability-page.ts';
@@ -26,8 +27,8 @@ export const PAGES: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/errors.md': errorsPage,
   'docs/metrics.md': metricsPage,
   'docs/original.md': () => originalPage(taggedTests()),
-  'docs/performance.md': performancePage,
-  ...performancePlots(),
+  'docs/performance.md': () => performancePage(measuredFigures()),
+  ...performancePlots(measuredFigures().run),
   'docs/reliability.md': reliabilityPage,
   'docker-compose.yml': async () => composeFile(await longestEnd()),
   'examples/portainer.yml': async () => portainerFile(await longestEnd()),

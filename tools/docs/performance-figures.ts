@@ -11,6 +11,14 @@ function read(name: string): unknown {
   return existsSync(join(ROOT, path)) ? JSON.parse(readSource(path)) : undefined;
 }
 
-export const performanceRun = (): Run | undefined => read('performance') as Run | undefined;
-export const performancePairs = (): PairsShown | undefined => read('performance-pairs') as PairsShown | undefined;
-export const performanceProfile = (): Profiled | undefined => read('performance-profile') as Profiled | undefined;
+export interface Figures {
+  readonly run: Run | undefined;
+  readonly pairs: PairsShown | undefined;
+  readonly profiled: Profiled | undefined;
+}
+
+export const measuredFigures = (): Figures => ({
+  run: read('performance') as Run | undefined,
+  pairs: read('performance-pairs') as PairsShown | undefined,
+  profiled: read('performance-profile') as Profiled | undefined,
+});

@@ -2,7 +2,7 @@
 import { atLeast, GOALS, medianOf, meets, valuesOf, type Goal } from '../bench/goals.ts';
 import { shown } from '../bench/plots.ts';
 import { rowsOf, type Place, type Row, type Run } from '../bench/record.ts';
-import { performancePairs, performanceProfile, performanceRun } from './performance-figures.ts';
+import type { Figures } from './performance-figures.ts';
 import { performancePlots } from './performance-plots.ts';
 import { METHOD, NOT_HELPED, restOf } from './performance-rest.ts';
 import { code, page, table } from './markdown.ts';
@@ -10,15 +10,14 @@ import { code, page, table } from './markdown.ts';
 const BASE = 'nginx';
 const COMMAND = 'npm run bench';
 
-export function performancePage(): string {
-  const run = performanceRun();
+export function performancePage({ run, pairs, profiled }: Figures): string {
   return page(
     'Performance',
     'What the gateway itself costs: CPU time, delay and memory, with everything on (keys, queue, ledger, metrics, access log). A gateway ' +
       'earns its place in front of GPUs when nobody can measure it; this page shows how far that is true, the worst figure as plainly as the best.',
     ...(run === undefined ? ['No long run was written down yet.'] : [...goalSections(run), ...besideSections(run)]),
-    ...profileSections(),
-    ...guardSections(),
+    ...profileSections(profiled),
+    ...guardSections(pairs),
     '## What did not help',
     NOT_HELPED,
   );
@@ -93,7 +92,9 @@ const nameOf = (goal: Goal): string =>
   `${goal.of === 'cost' ? (COST_UNIT[goal.workload] ?? '') : WHAT[goal.of]}${atLeast(goal) ? ', at least' : ''}`;
 
 function besideSections(run: Run): readonly string[] {
-  const plots = Object.keys(performancePlots()).map((path) => `![](${path.replace(/^docs\//, '')})`);
+  const plots = Object.keys(performancePlots(run)).map(
+    (path) => `![${path.replace(/^.*performance-|\.svg$/g, '')}](${path.replace(/^docs\//, '')})`,
+  );
   return [
     '## Beside what else could stand there',
     ...plots,
@@ -122,8 +123,7 @@ function besideTable(run: Run, rows: readonly Row[], unit: string): string {
   );
 }
 
-function profileSections(): readonly string[] {
-  const profiled = performanceProfile();
+function profileSections(profiled: Figures['profiled']): readonly string[] {
   if (profiled === undefined) return [];
   return [
     '## Where each microsecond goes',
@@ -144,8 +144,7 @@ function profileSections(): readonly string[] {
   ];
 }
 
-function guardSections(): readonly string[] {
-  const pairs = performancePairs();
+function guardSections(pairs: Figures['pairs']): readonly string[] {
   const parts = [
     '## How it stays so',
     `Two checks run before a change is accepted. ${code(`${COMMAND} -- ratios`)} holds the column “gate” of the multiples and of memory (delays are told, ` +

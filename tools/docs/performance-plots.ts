@@ -1,14 +1,12 @@
 /** docs/images/performance-*.svg, drawn of what the last long run measured. */
 import { plotOf, type Group } from '../bench/plots.ts';
 import { rowsOf, type Row, type Run } from '../bench/record.ts';
-import { performanceRun } from './performance-figures.ts';
 
 const COST = ['W1', 'W1-1', 'W2', 'W3', 'W3-600', 'W4', 'W4-4M'];
 const MEMORY = ['W5', 'W5-5000'];
 const DELAY = ['W1-open', 'W3', 'W3-600'];
 
-export function performancePlots(): Readonly<Record<string, () => string>> {
-  const run = performanceRun();
+export function performancePlots(run: Run | undefined): Readonly<Record<string, () => string>> {
   if (run === undefined) return {};
   return {
     'docs/images/performance-cost.svg': () => {

@@ -31,6 +31,8 @@ const REST: Readonly<Record<string, string>> = {
     'the scan of the body for the name of the model, which also refuses what is ambiguous in it, and the copies on the way through V8; nginx hands on what it does not read',
   'W3 p50': 'one turn of the event loop on either side of the work; more streams in the same turn wait for each other',
   'W3 p99': 'garbage collection, and turns of the loop in which many streams have an event at once',
+  'W5 cost':
+    'what Node keeps for two sockets, a request and an answer of which the client, the queue and the ledger know',
   'W7-start p99':
     'what has to be on disk before a process may be started (its record, so that it is found again after a crash), and the process itself',
   'W7-answer p99': 'how often a starting engine is asked whether it is ready',
