@@ -24,10 +24,13 @@ const LONG_PROMPT = {
   fake: { fault: `slow_prefill:${2 * STALL_MS + LOOKS_MS}` },
 };
 
+/** The head of an answer that begins before there is a replica does not name one. */
+const keys = ['keepalive: { after: 0s }'];
+
 const MODELS: readonly SimulatedModel[] = [
-  { name: 'hanging', knobs: { FAULT: 'hang_after:1', PROCESSES: 2 } },
-  { name: 'uncounted', knobs: { FAULT: 'hang_after:1,no_counters' } },
-  { name: 'unavailable' },
+  { name: 'hanging', keys, knobs: { FAULT: 'hang_after:1', PROCESSES: 2 } },
+  { name: 'uncounted', keys, knobs: { FAULT: 'hang_after:1,no_counters' } },
+  { name: 'unavailable', keys },
   { name: 'slow-health', knobs: { FAULT: 'health_slow:2500' } },
   { name: 'slow-prefill' },
 ];

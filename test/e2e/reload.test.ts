@@ -108,7 +108,7 @@ describe('a reload [F93]', () => {
       'limits: { max_models_concurrent: 9 }',
     );
     await using clients = new Clients(gateway.url);
-    const asking = { stream: true, nonce: 'same', fake: { tokens: 240, token_ms: 20 } };
+    const asking = { stream: true, nonce: 'same', fake: { tokens: 240, token_ms: 40 } };
     const reference = withoutIds((await clients.chat('stays', { ...asking, fake: { tokens: 240, token_ms: 0 } })).text);
     expect(reference).toContain('[DONE]');
     const streams = clients.chats(100, 'stays', () => asking);
