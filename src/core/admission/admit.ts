@@ -45,7 +45,8 @@ export function ticketArrived(run: Run, event: Arrived): void {
   const bound = replica ? maxQueueSize : maxQueueSize + maxConcurrent;
   if (model.queue.size >= bound) {
     const queue = { depth: model.queue.size, max: bound };
-    const message = `Model '${model.name}' has ${queue.depth} requests waiting, which is its limit. Retry later, or raise max_queue_size.`;
+    const requests = queue.depth === 1 ? '1 request' : `${queue.depth} requests`;
+    const message = `Model '${model.name}' has ${requests} waiting, which is its limit. Retry later, or raise max_queue_size.`;
     turnAway(run, event.id, gatewayError('queue_full', message, { retryAfterMs: retryAfterQueue(run, model), queue }));
     return;
   }
