@@ -64,6 +64,18 @@ export interface Launched {
   readonly folder: string;
 }
 
+/** Whatever ends the measurement, what it started ends with it; a gateway ends its engines itself. */
+const live = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of live) child.kill('SIGTERM');
+});
+for (const [signal, code] of [
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+  ['SIGHUP', 129],
+] as const)
+  process.on(signal, () => process.exit(code));
+
 /** `channel`: the program answers questions of its parent (in-gateway.mjs). */
 export function launch(
   argv: readonly string[],
@@ -78,6 +90,8 @@ export function launch(
       channel ? ['ipc'] : [],
     ) as ['ignore', 'ignore', 'ignore' | 'inherit'],
   });
+  live.add(child);
+  child.on('exit', () => live.delete(child));
   // A command that cannot be started is told by the wait for it, which sees its end.
   child.on('error', () => child.kill());
   if (child.pid !== undefined) pinToProxy(child.pid);

@@ -219,7 +219,7 @@ export async function pairsShown(options: Options): Promise<boolean> {
     const [one, other] = [currentBuild('one', folder), currentBuild('other', folder)];
     const all: Shown[] = [];
     const run = async (planted: string, expected: Shown['expected'], second: Side): Promise<void> => {
-      const compared = await compare({ build: one }, second, { rounds, limit: LIMIT_S });
+      const compared = await compare({ build: one }, second, { rounds, limit: Infinity });
       console.log(`${planted}\n  ${compared.map(lineOf).join('\n  ')}`);
       all.push({ planted, expected, compared });
     };
