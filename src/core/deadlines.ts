@@ -6,8 +6,10 @@ import type { Milliseconds } from '../units.ts';
 
 interface Entry {
   readonly key: string;
-  readonly at: Milliseconds;
-  readonly order: number;
+  at: Milliseconds;
+  order: number;
+  /** Where it stands in the heap. */
+  index: number;
 }
 
 const before = (one: Entry, other: Entry): boolean =>
@@ -15,7 +17,7 @@ const before = (one: Entry, other: Entry): boolean =>
 
 export class Deadlines {
   readonly #heap: Entry[] = [];
-  readonly #index = new Map<string, number>();
+  readonly #entries = new Map<string, Entry>();
   #order = 0;
 
   get size(): number {
@@ -24,31 +26,31 @@ export class Deadlines {
 
   /** The time of a named deadline; undefined when not set. */
   at(key: string): Milliseconds | undefined {
-    const index = this.#index.get(key);
-    return index === undefined ? undefined : this.#heap[index]?.at;
+    return this.#entries.get(key)?.at;
   }
 
   /** Sets or moves. */
   set(key: string, at: Milliseconds): void {
-    if (this.at(key) === at) return;
-    this.delete(key);
+    const known = this.#entries.get(key);
+    if (known?.at === at) return;
     this.#order += 1;
-    this.#heap.push({ key, at, order: this.#order });
-    this.#index.set(key, this.#heap.length - 1);
-    this.#up(this.#heap.length - 1);
+    const entry = known ?? { key, at, order: this.#order, index: this.#heap.length };
+    if (known) {
+      known.at = at;
+      known.order = this.#order;
+    } else {
+      this.#entries.set(key, entry);
+      this.#heap.push(entry);
+    }
+    this.#settle(entry, entry.index);
   }
 
   delete(key: string): void {
-    const index = this.#index.get(key);
-    if (index === undefined) return;
-    const last = this.#heap.length - 1;
-    this.#swap(index, last);
-    this.#heap.pop();
-    this.#index.delete(key);
-    if (index < last) {
-      this.#up(index);
-      this.#down(index);
-    }
+    const entry = this.#entries.get(key);
+    if (!entry) return;
+    this.#entries.delete(key);
+    const last = this.#heap.pop();
+    if (last && last !== entry) this.#settle(last, entry.index);
   }
 
   /** Time of the earliest; null when there is none. */
@@ -66,46 +68,35 @@ export class Deadlines {
 
   /** All names, in no particular order: for recounts. */
   keys(): IterableIterator<string> {
-    return this.#index.keys();
+    return this.#entries.keys();
   }
 
-  #up(from: number): void {
+  /** Puts it where it belongs, up or down from a place that nobody else has. */
+  #settle(entry: Entry, from: number): void {
     let index = from;
     while (index > 0) {
-      const parent = (index - 1) >> 1;
-      if (!this.#less(index, parent)) return;
-      this.#swap(index, parent);
-      index = parent;
+      const parent = this.#heap[(index - 1) >> 1];
+      if (!parent || !before(entry, parent)) break;
+      const free = parent.index;
+      this.#place(parent, index);
+      index = free;
     }
-  }
-
-  #down(from: number): void {
-    let index = from;
-    for (;;) {
-      const left = 2 * index + 1;
-      const right = left + 1;
-      let least = index;
-      if (left < this.#heap.length && this.#less(left, least)) least = left;
-      if (right < this.#heap.length && this.#less(right, least)) least = right;
-      if (least === index) return;
-      this.#swap(index, least);
-      index = least;
+    for (let child = this.#earlierChild(index); child && before(child, entry); child = this.#earlierChild(index)) {
+      const free = child.index;
+      this.#place(child, index);
+      index = free;
     }
+    this.#place(entry, index);
   }
 
-  #less(one: number, other: number): boolean {
-    const first = this.#heap[one];
-    const second = this.#heap[other];
-    return first !== undefined && second !== undefined && before(first, second);
+  #earlierChild(index: number): Entry | undefined {
+    const left = this.#heap[2 * index + 1];
+    const right = this.#heap[2 * index + 2];
+    return left && right && before(right, left) ? right : left;
   }
 
-  #swap(one: number, other: number): void {
-    const first = this.#heap[one];
-    const second = this.#heap[other];
-    if (!first || !second || one === other) return;
-    this.#heap[one] = second;
-    this.#heap[other] = first;
-    this.#index.set(second.key, one);
-    this.#index.set(first.key, other);
+  #place(entry: Entry, index: number): void {
+    this.#heap[index] = entry;
+    entry.index = index;
   }
 }
