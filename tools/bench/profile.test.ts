@@ -10,6 +10,8 @@ describe('a profile', () => {
     expect(partOf(frame('log', 'file:///x/node_modules/pino/lib/proto.js'))).toBe('pino');
     expect(partOf(frame('get', 'file:///x/node_modules/@a/b/index.js'))).toBe('@a/b');
     expect(partOf(frame('writev'))).toBe('system calls: writing to sockets');
+    expect(partOf(frame('writeString'))).toBe('system calls: writing the log');
+    expect(partOf(frame('toString', 'node:buffer'))).toBe('the rest of Node');
     expect(partOf(frame('parserOnHeadersComplete', 'node:_http_common'))).toBe("Node's HTTP server");
   });
 

@@ -54,14 +54,15 @@ const PLACES = 6;
 const LEAST = 0.05;
 
 /** Writes to a socket are called from JavaScript; reads and the waiting for them are made by libuv, outside of it. */
-const NATIVE: Readonly<Record<string, string>> = {
-  '(program)': 'system calls that Node makes outside of JavaScript: reading sockets, waiting for them; HTTP parsers',
-  '(garbage collector)': 'garbage collection',
-};
+const NATIVE: ReadonlyMap<string, string> = new Map([
+  ['(program)', 'system calls that Node makes outside of JavaScript: reading sockets, waiting for them; HTTP parsers'],
+  ['(garbage collector)', 'garbage collection'],
+  ['writeString', 'system calls: writing the log'],
+]);
 const WRITES = /^(write(v|Buffer|Latin1String|Utf8String|AsciiString)|shutdown)$/;
 
 export function partOf({ functionName, url }: CallFrame): string {
-  const native = NATIVE[functionName];
+  const native = url === '' ? NATIVE.get(functionName) : undefined;
   if (native !== undefined) return native;
   if (url === '' && WRITES.test(functionName)) return 'system calls: writing to sockets';
   const ours = /\/dist\/src\/([^/]+?)(?:\/|\.js)/.exec(url)?.[1];
