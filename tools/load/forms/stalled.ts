@@ -43,6 +43,12 @@ function portOf(pid: number): string {
   return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0')[2] ?? '';
 }
 
+function largestBuffers(): string {
+  const most = (which: string): number =>
+    Number(readFileSync(`/proc/sys/net/ipv4/${which}`, 'latin1').trim().split(/\s+/)[2] ?? 0) / KIB;
+  return `${most('tcp_wmem')}, ${most('tcp_rmem')}`;
+}
+
 interface Told {
   readonly streams: number;
   readonly bytes: number;
@@ -130,6 +136,7 @@ async function stalled(
   gates.atMost('RSS more at the end than when the engine stood still', (rssMost - rssStill) / MIB, FIXED_MIB, 'MiB');
   gates.exactly('bytes of request bodies held', (await gateway.status()).limits.buffered_bytes, 0);
   gates.figure('readers that stalled', count);
+  gates.figure('largest buffers of a socket in this network, to send and to receive, KiB', largestBuffers());
   gates.figure('RSS at rest, MiB', rssBefore / MIB);
   gates.figure('RSS with all stalled, most, MiB', rssMost / MIB);
   gates.figure('RSS per stalled stream, KiB', (rssMost - rssBefore) / KIB / count);
