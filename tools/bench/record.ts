@@ -1,6 +1,6 @@
 /** What a run leaves behind: `docs/measurements/performance.json`, and the rows that are made of it. */
 import { execFileSync } from 'node:child_process';
-import { availableParallelism, loadavg } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { median, type Told } from './measured.ts';
 import type { Sample } from './rounds.ts';
 
@@ -36,7 +36,7 @@ export function commitOf(root: string): string {
 export function placeOf(root: string): Place {
   return {
     ...{ date: new Date().toISOString().slice(0, 10), commit: commitOf(root), node: process.version },
-    ...{ cores: availableParallelism(), load_average: Number((loadavg()[2] ?? 0).toFixed(1)) },
+    ...{ cores: cpus().length, load_average: Number((loadavg()[2] ?? 0).toFixed(1)) },
   };
 }
 
