@@ -85,7 +85,7 @@ export class Policy implements Observer {
         const was = this.#before.get(model ?? '')?.pinned === true;
         const pinned = was && owner !== undefined && isPinned(owner);
         kernel.check('I-50', !pinned, () => `${model} is pinned and has to leave (${kind})`);
-        this.#forWhom(decision);
+        this.#forWhom(event, decision);
         if (kind === 'replica.evicted') {
           const busy = this.#books.leasedOn(replica ?? '');
           kernel.check('I-49', busy === 0, () => `${replica} is evicted with ${busy} leases`);
@@ -98,10 +98,7 @@ export class Policy implements Observer {
         return;
       }
       case 'replica.reserved': {
-        // Only an operator ends a rest before its time.
-        const asked = event.kind === 'model.load' || event.kind === 'model.pin';
-        const rests = !asked && (this.#before.get(model ?? '')?.restsUntil ?? 0) > kernel.now;
-        kernel.check('I-31', !rests, () => `${model} gets a place while it rests`);
+        kernel.check('I-31', !this.#rested(event, model), () => `${model} gets a place while it rests`);
         return;
       }
       case 'replica.idle': {
@@ -116,14 +113,19 @@ export class Policy implements Observer {
     }
   }
 
+  /** As this step began: the start may fail in it. Only an operator ends a rest before its time. */
+  #rested(event: FleetEvent, model: string | null): boolean {
+    if (event.kind === 'model.load' || event.kind === 'model.pin') return false;
+    return (this.#before.get(model ?? '')?.restsUntil ?? 0) > this.#kernel.now;
+  }
+
   /** Nobody leaves for a model that rests after a failure or that is the same one. */
-  #forWhom({ replica, model, detail }: Decision): void {
-    const { state, now } = this.#kernel;
+  #forWhom(event: FleetEvent, { replica, model, detail }: Decision): void {
+    const { state } = this.#kernel;
     const newcomer = state.models.get(String(detail?.['for']));
     this.#kernel.check('I-52', newcomer !== undefined && newcomer.name !== model, () => `${replica} leaves for itself`);
-    // Its start may fail in this very step.
-    const rests = (this.#before.get(newcomer?.name ?? '')?.restsUntil ?? 0) > now;
-    this.#kernel.check('I-31', !rests, () => `${replica} leaves for ${newcomer?.name}, which rests`);
+    const rested = this.#rested(event, newcomer?.name ?? null);
+    this.#kernel.check('I-31', !rested, () => `${replica} leaves for ${newcomer?.name}, which rests`);
   }
 
   #hasNotWaitedTooLong(model: Model, ticket: Ticket): void {
