@@ -63,7 +63,7 @@ const times = (count: number) => (asked: number) => asked >= count;
 const TURNS: readonly Turns[] = [
   {
     ...{ id: 'W1', unit: 'request', concurrency: 32 },
-    turn: async (all) => (await closedLoop(all, () => plainAsk(400), times(800))).done,
+    turn: async (all) => (await closedLoop(all, () => plainAsk(400), times(1_200))).done,
   },
   {
     ...{ id: 'W2', unit: 'event', concurrency: 16 },
