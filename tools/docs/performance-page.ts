@@ -44,6 +44,7 @@ function goalSections(run: Run): readonly string[] {
     const value = medianOf(goal, run.samples, ours) ?? Number.NaN;
     return restOf(goal) !== '' && !(goal.ahead !== null && meets(goal, value, goal.ahead));
   });
+  const moved = rows.map(({ goal }) => goal).filter(({ note }) => note !== undefined);
   return [
     '## Where it stands',
     `${placed(run)}, ${run.rounds} rounds, ${code(run.command)}. The median over the rounds, least and most behind it; ✓ where a limit is kept. ` +
@@ -55,7 +56,12 @@ function goalSections(run: Run): readonly string[] {
           'Where the rest goes, of each figure that is not ahead of every gateway that reads the request:',
           rest.map(({ goal }) => `- **${goal.workload}, ${nameOf(goal)}:** ${restOf(goal)}.`).join('\n'),
         ]),
-    ...rest.flatMap(({ goal }) => (goal.note === undefined ? [] : [`${goal.workload}: ${goal.note}`])),
+    ...(moved.length === 0
+      ? []
+      : [
+          'Where a gate stands elsewhere than it was meant to, because that is not reached yet:',
+          moved.map((goal) => `- **${goal.workload}, ${nameOf(goal)}:** ${goal.note ?? ''}.`).join('\n'),
+        ]),
     '### The headline',
     headline(run, ours),
     '### How it is measured',
