@@ -1,7 +1,8 @@
 import { stringify } from 'yaml';
 import { describe, expect, it } from 'vitest';
 import { load } from '../../test/support/load-config.ts';
-import { checkReport, effectiveConfig, REDACTED } from './effective.ts';
+import { checkReport, effectiveConfig } from './effective.ts';
+import { REDACTED } from './hide-secrets.ts';
 
 const EVERYTHING = `
 server: { listen: "127.0.0.1:9100", allowed_hosts: [gpu.lan], cors_origins: ["https://a.example"], max_body_size: 1536KiB, keepalive: { after: 1500ms } }

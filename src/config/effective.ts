@@ -1,13 +1,10 @@
 /** The configuration in force, in the shape of a file: for `check`, the start-up log and /gateway/config. No secrets. */
 import type { ApiKey, Config, ConfigProblem, Keepalive, ModelConfig, Timeouts } from './config.ts';
+import { hideInArguments, hideInJson, hideInMapping, hideInText, redact, type Hide } from './hide-secrets.ts';
 import type { LoadResult } from './load.ts';
 import { listenText } from './schema/address-reader.ts';
 import { exactSize } from './schema/spelling.ts';
 import { formatDuration, SECOND, type Milliseconds } from '../units.ts';
-
-export const REDACTED = '***';
-
-const SECRET_NAME = /key|token|secret|passw|credential|auth/i;
 
 type Json = Record<string, unknown>;
 
@@ -26,43 +23,14 @@ const timeouts = (value: Timeouts): Json => ({
   stall: formatDuration(value.stall),
 });
 
-/** What stands in place of a secret. */
-type Hide = (secret: string) => string;
-
-/** Hides the value behind every name that sounds like a secret. */
-function redactMapping(values: Readonly<Record<string, string>>, all: boolean, hide: Hide): Json {
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, all || SECRET_NAME.test(name) ? hide(value) : value]),
-  );
-}
-
-/** `--hf-token X` and `--hf-token=X`. */
-function redactArguments(words: readonly string[], hide: Hide): readonly string[] {
-  return words.map((word, index) => {
-    const assigned = /^(-[^=]*)=/.exec(word);
-    if (assigned) {
-      const flag = assigned[1] ?? '';
-      return SECRET_NAME.test(flag) ? `${flag}=${hide(word.slice(flag.length + 1))}` : word;
-    }
-    const before = words[index - 1] ?? '';
-    const isValue = before.startsWith('-') && !before.includes('=') && !word.startsWith('-');
-    return isValue && SECRET_NAME.test(before) && !/tokens|tokenizer|author/i.test(before) ? hide(word) : word;
-  });
-}
-
-const isSecretBody = (name: string): boolean => /api[_-]?key|secret|password/i.test(name);
-
 function effectiveModel(model: ModelConfig, hide: Hide): Json {
-  const defaults = [...model.requestDefaults].map(([name, text]) => [
-    name,
-    isSecretBody(name) ? hide(text) : (JSON.parse(text) as unknown),
-  ]);
+  const defaults = [...model.requestDefaults].map(([name, text]) => [name, JSON.parse(text) as unknown]);
   const external =
     model.driver === 'external'
       ? {
           url: model.url,
           api_key: model.apiKey === null ? null : hide(model.apiKey),
-          headers: redactMapping(model.headers, true, hide),
+          headers: hideInMapping(model.headers, true, hide),
         }
       : {};
   return {
@@ -71,8 +39,8 @@ function effectiveModel(model: ModelConfig, hide: Hide): Json {
     driver: model.driver,
     engine: model.engine,
     ...external,
-    command: model.command === null ? null : redactArguments(model.command, hide),
-    env: redactMapping(model.env, false, hide),
+    command: model.command === null ? null : hideInArguments(model.command, hide),
+    env: hideInMapping(model.env, false, hide),
     image: model.image,
     volumes: model.volumes,
     shm_size: size(model.shmSize),
@@ -86,10 +54,10 @@ function effectiveModel(model: ModelConfig, hide: Hide): Json {
     inactivity_timeout: formatDuration(model.inactivityTimeout),
     always_on: model.alwaysOn,
     preload: model.preload,
-    extra_args: redactArguments(model.extraArgs, hide),
+    extra_args: hideInArguments(model.extraArgs, hide),
     pool: model.pool,
     colocate: model.colocate,
-    request_defaults: Object.fromEntries(defaults),
+    request_defaults: hideInJson(Object.fromEntries(defaults), hide),
     memory: size(model.memory),
     devices: model.devices,
     max_queue_size: model.maxQueueSize,
@@ -101,9 +69,9 @@ function effectiveModel(model: ModelConfig, hide: Hide): Json {
     stop_timeout: formatDuration(model.stopTimeout),
     health_path: model.healthPath,
     routes: model.routes,
-    description: model.description,
+    description: model.description === null ? null : hideInText(model.description, hide),
     unlisted: model.unlisted,
-    metadata: model.metadata,
+    metadata: hideInJson(model.metadata, hide),
   };
 }
 
@@ -159,7 +127,7 @@ export function stopGracePeriod({ server, models }: Pick<Config, 'server' | 'mod
 const snake = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** `hide`: of keys it is given the digest, which is all that is known of them. */
-export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = () => REDACTED): Json {
+export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = redact): Json {
   const { auth, memory, devices, drivers } = config;
   const { traces } = config.telemetry;
   const open = auth.keys.length === 0;
@@ -180,7 +148,7 @@ export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = (
     admin_key: auth.adminKey === null ? null : hide(auth.adminKey.digest),
     devices: {
       probe: devices.probe,
-      command: devices.command,
+      command: hideInText(devices.command, hide),
       list: devices.list.map(({ id, memory: bytes, uuid }) => ({ id, memory: exactSize(bytes), uuid })),
       budget_fraction: devices.budgetFraction,
     },
@@ -197,7 +165,7 @@ export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = (
       default: drivers.default,
       docker: Object.fromEntries(Object.entries(drivers.docker).map(([name, value]) => [snake(name), value])),
       process: {
-        command: redactArguments(drivers.process.command, hide),
+        command: hideInArguments(drivers.process.command, hide),
         port_range: `${drivers.process.portRange.first}-${drivers.process.portRange.last}`,
       },
     },
@@ -205,7 +173,7 @@ export function effectiveConfig(config: Omit<Config, 'problems'>, hide: Hide = (
     telemetry: {
       traces: {
         endpoint: traces.url,
-        headers: redactMapping(traces.headers, true, hide),
+        headers: hideInMapping(traces.headers, true, hide),
         sample_ratio: traces.sampleRatio,
         service_name: traces.serviceName,
         genai_attributes: traces.genaiAttributes,

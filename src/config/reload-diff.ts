@@ -1,6 +1,7 @@
 /** What becomes different when one configuration takes the place of another. Pure; secrets are compared and never shown. */
 import type { Config, ModelConfig } from './config.ts';
-import { effectiveConfig, REDACTED } from './effective.ts';
+import { effectiveConfig } from './effective.ts';
+import { REDACTED } from './hide-secrets.ts';
 import type { Path } from './problems.ts';
 import { MODEL_RULES, sectionRules, type ReloadRule } from './reload-rules.ts';
 import { pathText } from './schema/spelling.ts';
@@ -30,7 +31,7 @@ export type Identity = (config: Config, model: ModelConfig) => string;
 
 type Tree = Readonly<Record<string, unknown>>;
 
-/** In front of a secret while configurations are compared; no text of a file holds it. */
+/** On both sides of a secret while configurations are compared; no text of a file holds it. */
 const SECRET_MARK = '\u0000';
 
 export function diffConfigs(before: Config, after: Config, identity: Identity): ConfigDiff {
@@ -72,7 +73,11 @@ export function keptUntilRestart(
 }
 
 function comparable(config: Omit<Config, 'problems'>): Tree {
-  const { source: _source, auth, ...rest } = effectiveConfig(config, (secret) => `${SECRET_MARK}${secret}`);
+  const {
+    source: _source,
+    auth,
+    ...rest
+  } = effectiveConfig(config, (secret) => `${SECRET_MARK}${secret}${SECRET_MARK}`);
   return { ...rest, auth: { keys: auth, admin_key: rest['admin_key'], none: config.auth.explicitNone } };
 }
 
@@ -94,8 +99,8 @@ function valueAt(tree: Tree, path: Path): unknown {
 
 function shown(value: unknown): unknown {
   if (typeof value === 'string') {
-    const at = value.indexOf(SECRET_MARK);
-    return at < 0 ? value : `${value.slice(0, at)}${REDACTED}`;
+    const [from, to] = [value.indexOf(SECRET_MARK), value.lastIndexOf(SECRET_MARK)];
+    return from < 0 ? value : `${value.slice(0, from)}${REDACTED}${value.slice(to + 1)}`;
   }
   if (Array.isArray(value)) return value.map(shown);
   if (typeof value !== 'object' || value === null) return value;

@@ -3,7 +3,7 @@ import type * as z from 'zod';
 import type { ParsedFile } from './document.ts';
 import type { Path, Problems } from './problems.ts';
 import { fileSchema, type WrittenFile } from './schema/file.ts';
-import { quote, Substituted } from './schema/scalar.ts';
+import { kindOf, quote, Substituted } from './schema/scalar.ts';
 import { isMapping } from './schema/text-reader.ts';
 import { didYouMean } from './suggest.ts';
 import { laterRelease } from './unsupported.ts';
@@ -51,7 +51,9 @@ function report(issue: Issue, prefix: Path, tree: unknown, problems: Problems): 
       const branch = issue.errors.at(-1);
       if (isMapping(written) && branch) return branch.flatMap((inner) => report(inner, path, tree, problems));
       const hint = typeof written === 'string' ? didYouMean(written, ['none']) : '';
-      const message = `${quote(written)} is not allowed; allowed: none, or a mapping with keys: [{id, key, roles, models}]${hint}`;
+      // `off` is quoted, a key that was written in this place is not.
+      const isWord = hint !== '' || (typeof written === 'string' && /^[a-z]{1,5}$/i.test(written));
+      const message = `${isWord ? quote(written) : kindOf(written)} is not allowed; allowed: none, or a mapping with keys: [{id, key, roles, models}]${hint}`;
       problems.inFile('error', path, 'not_allowed', message);
       return [path];
     }
@@ -64,7 +66,7 @@ function report(issue: Issue, prefix: Path, tree: unknown, problems: Problems): 
 function wrongShape(path: Path, written: unknown, problems: Problems): void {
   const isList = path.at(-1) === 'list' || (path[0] === 'auth' && path.at(-1) === 'keys');
   const allowed = isList ? 'a list of mappings' : `a mapping${exampleOf(path)}`;
-  const what = written instanceof Substituted ? 'text' : quote(written);
+  const what = written instanceof Substituted || path[0] === 'auth' ? kindOf(written) : quote(written);
   problems.inFile(
     'error',
     path,

@@ -1,3 +1,5 @@
+import { hideInText } from '../hide-secrets.ts';
+
 /**
  * Text that came out of the environment (a variable, or `${NAME}` in a file). It has no type of its own yet: the key
  * that it is written to decides whether `8` is a number or a name.
@@ -44,9 +46,10 @@ export function ownEntry<T>(table: Readonly<Record<string, T>>, name: string): T
 
 const LONGEST_QUOTE = 80;
 
-/** A value as shown in a message: one line, bounded, recognisable. */
+/** A value as shown in a message: one line, bounded, recognisable, and nothing in it that has the shape of a secret. */
 export function quote(value: unknown): string {
-  const shown = plainText(value);
+  const plain = plainText(value);
+  const shown = typeof plain === 'string' ? hideInText(plain) : plain;
   if (typeof shown === 'string') {
     return JSON.stringify(shown.length > LONGEST_QUOTE ? `${shown.slice(0, LONGEST_QUOTE)}…` : shown);
   }
@@ -54,4 +57,11 @@ export function quote(value: unknown): string {
   if (Array.isArray(shown)) return 'a list';
   if (typeof shown === 'object') return 'a mapping';
   return String(shown);
+}
+
+/** What kind of value it is, where it may be a secret that was written in a wrong place. */
+export function kindOf(value: unknown): string {
+  const shown = plainText(value);
+  if (typeof shown === 'string') return 'text';
+  return typeof shown === 'number' ? 'a number' : quote(shown);
 }

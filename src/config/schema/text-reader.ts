@@ -1,6 +1,7 @@
 /** Readers of text, lists, mappings and free-form values. */
+import { hideInArguments } from '../hide-secrets.ts';
 import { bad, good, type Complaint, type Reader, type Reading } from './reader.ts';
-import { freeForm, numberFromText, plainText, quote, Substituted } from './scalar.ts';
+import { freeForm, numberFromText, kindOf, plainText, quote, Substituted } from './scalar.ts';
 
 const CONTROL = /\p{Cc}/u;
 
@@ -75,7 +76,7 @@ export function list<T>(
       const value = input instanceof Substituted ? commaList(input) : input;
       if (!Array.isArray(value)) {
         const words = typeof value === 'string' ? (options.words === true ? value.trim().split(/\s+/) : [value]) : [];
-        const remedy = words.length > 0 ? `; write [${words.map(quote).join(', ')}]` : '';
+        const remedy = words.length > 0 ? `; write [${hideInArguments(words).map(quote).join(', ')}]` : '';
         return bad('wrong_type', `${quote(value)} is not a list; allowed: ${allows}${remedy}`);
       }
       if (value.length < min) return bad('not_allowed', `the list is empty; allowed: at least one entry`);
@@ -127,7 +128,7 @@ export function mapping<T>(
     json: { type: 'object', additionalProperties: inner.json },
     show: (values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [key, inner.show(value)])),
     read: (input) => {
-      if (!isMapping(input)) return bad('wrong_type', `${quote(input)} is not a mapping; allowed: ${what}`);
+      if (!isMapping(input)) return bad('wrong_type', `${kindOf(input)} is not a mapping; allowed: ${what}`);
       const entries: [string, T][] = [];
       const complaints: Complaint[] = [];
       for (const [key, value] of Object.entries(input)) {
