@@ -36,8 +36,9 @@ const installed = join(folder, 'node_modules', 'vllm-gateway');
 const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
 const command = (...args) => run('npx', ['vllm-gateway', ...args], folder);
 check('--version', command('--version').trim() === manifest.version, manifest.version);
-const manual = existsSync(join(installed, manifest.man)) ? readFileSync(join(installed, manifest.man), 'utf8') : '';
-check('the manual page is of this version', manual.includes(`"vLLM Gateway ${manifest.version}"`), manifest.man);
+const [page = ''] = manifest.man;
+const manual = existsSync(join(installed, page)) ? readFileSync(join(installed, page), 'utf8') : '';
+check('the manual page is of this version', manual.includes(`"vLLM Gateway ${manifest.version}"`), page);
 for (const shell of ['bash', 'zsh', 'fish']) {
   const script = command('completion', shell);
   check(`${shell} completes the command`, script.includes('vllm-gateway') && script.includes('__complete'));

@@ -76,6 +76,10 @@ describe('the bill of materials', () => {
 });
 
 describe('the manual page', () => {
+  it('is named in a list: of a single name npm makes no page that `man` finds', () => {
+    expect(JSON.parse(readSource('package.json'))).toHaveProperty('man', ['man/vllm-gateway.1']);
+  });
+
   // Its text is compared with the program in docs.test.ts; whether it is good roff only roff can say.
   it.skipIf(spawnSync('groff', ['--version']).status !== 0)('is read by groff without a warning', () => {
     const { stdout, stderr } = spawnSync('groff', ['-man', '-ww', '-Tascii', 'man/vllm-gateway.1'], {
