@@ -218,9 +218,10 @@ function checkFit(input: CheckInput, model: ModelConfig): void {
   const { memory } = model;
   if (memory === null || !listsDevices(input)) return;
   const { budgetFraction, list } = input.config.devices;
-  const largest = Math.max(
-    ...list.filter(({ id }) => found.names.includes(id)).map((device) => Math.floor(device.memory * budgetFraction)),
-  );
+  const reached = list.filter(({ id }) => found.names.includes(id));
+  // A device whose memory is missing or wrong is told of by itself; nothing follows from it.
+  if (reached.some((device) => device.memory === 0)) return;
+  const largest = Math.max(...reached.map((device) => Math.floor(device.memory * budgetFraction)));
   if (Number.isFinite(largest) && memory > largest) {
     complain(
       input,
