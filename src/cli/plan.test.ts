@@ -62,6 +62,28 @@ describe('plan of a running gateway', () => {
     }
   });
 
+  it('says that models which each fit were planned one by one', async () => {
+    const { cli, admin } = await connected();
+    admin.control.report = PLAN;
+    await cli.run('plan');
+    expect(cli.out.text).not.toContain('by itself');
+    const fits = PLAN.models['Qwen/Qwen2.5-7B'];
+    if (!fits) throw new Error('no such model');
+    admin.control.report = { ...PLAN, models: { one: fits, two: fits } };
+    await cli.run('plan');
+    expect(cli.out.text).toContain('Each model is planned by itself, as if only it were asked for now.');
+  });
+
+  it('shows no bytes where none can be read', async () => {
+    const { cli, admin } = await connected();
+    const [model, gpu] = [PLAN.models['Qwen/Qwen2.5-7B'], PLAN.devices['gpu-0']];
+    if (!model || !gpu) throw new Error('no such model or device');
+    admin.control.report = { ...PLAN, models: { llama: model }, devices: { 'gpu-0': { ...gpu, state: 'unmeasured' } } };
+    expect(await cli.run('plan', '--model', 'llama')).toBe(0);
+    expect(cli.out.text).toMatch(/llama\s+fits\s+all\s/);
+    expect(cli.out.text).not.toContain('On each device');
+  });
+
   it('knows aliases, and says which models there are', async () => {
     const { cli, admin } = await connected();
     admin.control.report = PLAN;

@@ -21,12 +21,16 @@ const BASES: Readonly<Record<NonNullable<PlannedModel['basis']>, string>> = {
   discovery: 'its share',
 };
 
+/** Fifteen models that each fit do not fit together. */
+const EACH_ALONE = 'Each model is planned by itself, as if only it were asked for now.';
+
 /** `detailed`: with the parts of each need and where the numbers are from. */
 export function renderPlan(plan: PlanAnswer, detailed: boolean, out: OutputStream): string {
   const models = Object.entries(plan.models);
-  const parts = [modelTable(models, out)];
-  const sentences = models.map(([name, model]) => sentenceOf(name, model, detailed, out));
+  const parts = [modelTable(plan, models, out)];
+  const sentences = models.map(([name, model]) => sentenceOf(plan, name, model, detailed, out));
   parts.push(sentences.join('\n'));
+  if (models.filter(([, { outcome }]) => outcome === 'fits').length > 1) parts.push(EACH_ALONE);
   if (Object.keys(plan.devices).length > 0) parts.push(deviceTable(plan, out));
   parts.push(out.style('dim', `placement_mode ${plan.placement_mode}, eviction ${plan.eviction}`));
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
@@ -36,11 +40,11 @@ function heads(names: readonly string[], out: OutputStream): readonly Cell[] {
   return names.map((name) => ({ text: name, shown: out.style('dim', name) }));
 }
 
-function modelTable(models: readonly (readonly [string, PlannedModel])[], out: OutputStream): string {
+function modelTable(plan: PlanAnswer, models: readonly (readonly [string, PlannedModel])[], out: OutputStream): string {
   const rows = models.map(([name, model]) => [
     plain(name),
     { text: model.outcome, shown: out.style(OUTCOME_COLOURS[model.outcome], model.outcome) },
-    plain(model.need === null ? '' : formatSize(model.need.total_bytes)),
+    plain(needs(plan, model)),
     plain(model.basis === null ? '' : BASES[model.basis]),
     plain(model.tensor_parallel > 1 ? `${model.tensor_parallel}` : ''),
     plain(model.devices.join(' ')),
@@ -50,16 +54,27 @@ function modelTable(models: readonly (readonly [string, PlannedModel])[], out: O
   return renderTable(heads(['MODEL', 'PLAN', 'NEEDS', 'AS', 'GPUS', 'DEVICES', 'LEAVES', 'MISSING'], out), rows);
 }
 
-function sentenceOf(name: string, model: PlannedModel, detailed: boolean, out: OutputStream): string {
-  const told = [model.reason, ...(detailed ? [...needLines(model), ...model.notes] : [])];
+/** Where no byte can be read there is no number to show. */
+function isUnmeasured({ devices }: PlanAnswer, model: PlannedModel): boolean {
+  return model.devices.some((id) => devices[id]?.state === 'unmeasured');
+}
+
+function needs(plan: PlanAnswer, model: PlannedModel): string {
+  if (isUnmeasured(plan, model)) return 'all';
+  return model.need === null ? '' : formatSize(model.need.total_bytes);
+}
+
+function sentenceOf(plan: PlanAnswer, name: string, model: PlannedModel, detailed: boolean, out: OutputStream): string {
+  const told = [model.reason, ...(detailed ? [...needLines(plan, model), ...model.notes] : [])];
   // The sentence names the model itself, as everywhere else.
   const [first = '', ...rest] = told;
   const lead = first.includes(`'${name}'`) ? first : `${name}: ${first}`;
   return [lead, ...rest.map((line) => out.style('dim', `  ${line}`))].join('\n');
 }
 
-function needLines({ need }: PlannedModel): readonly string[] {
-  if (need === null) return [];
+function needLines(plan: PlanAnswer, model: PlannedModel): readonly string[] {
+  const { need } = model;
+  if (need === null || isUnmeasured(plan, model)) return [];
   const parts = [
     ['weights', need.weights_bytes],
     ['KV cache', need.kv_bytes],

@@ -81,7 +81,7 @@ export function forgetPlace(run: Run, model: Model): void {
 }
 
 function refuseForGood(run: Run, model: Model, plan: Extract<Plan, { kind: 'impossible' }>): void {
-  const words = explainPlan(model, plan);
+  const words = explainPlan(run.state, model, plan);
   if (words !== model.lastPlanFailure) {
     decide(run, 'model.no_capacity', { model: model.name }, words, { missing_bytes: plan.shortage.missingBytes });
   }
@@ -135,7 +135,7 @@ export function reserve(
   model.lastPlanFailure = null;
   model.current = replica.id;
   state.replicas.set(replica.id, replica);
-  decide(run, 'replica.reserved', { model: model.name, replica: replica.id }, explainPlan(model, plan));
+  decide(run, 'replica.reserved', { model: model.name, replica: replica.id }, explainPlan(state, model, plan));
   syncClocks(run, model);
   requestGate(state, { replicaId: replica.id, operation: 'start', since: now });
   run.capacityChanged = true;

@@ -26,7 +26,7 @@ const card = (id: string, gib = 24, over: Partial<DeviceSettings> = {}): DeviceS
 function told(state: FleetState, name = 'new'): { cause: ShortageCause | null; words: string } {
   const model = modelNamed(state, name);
   const plan = planIdle(state, model, NOW);
-  return { cause: plan.kind === 'fits' ? null : plan.shortage.cause, words: explainPlan(model, plan) };
+  return { cause: plan.kind === 'fits' ? null : plan.shortage.cause, words: explainPlan(state, model, plan) };
 }
 
 function there(state: FleetState, id: string) {
@@ -187,6 +187,11 @@ describe('where the numbers are from', () => {
 });
 
 describe('a place in words', () => {
+  it('of a device that cannot be read is all of it, not a number that nobody knows', () => {
+    const state = fleetOf([device('gpus', GIB, { unmeasured: true })], [modelOn('new', null, ['gpus'])]);
+    expect(told(state).words).toBe("Model 'new' gets all of gpus (its memory cannot be read).");
+  });
+
   it('names the devices and who has to leave first', () => {
     const state = fleetOf(
       [card('gpu-0')],

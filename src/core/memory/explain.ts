@@ -1,6 +1,6 @@
 /** Plans in words. Client, operator, log and `plan` read the same sentences. */
 import { formatSize, type Bytes } from '../../units.ts';
-import type { Model } from '../state.ts';
+import type { FleetState, Model } from '../state.ts';
 import type { Holder } from './books.ts';
 import type { Need } from './need.ts';
 import type { Plan } from './plan.ts';
@@ -31,14 +31,20 @@ export function whyItWaits(model: Model): string | null {
   waitingFor.words ??=
     plan.kind === 'fits'
       ? `Model '${model.name}' would fit, but one that has waited longer needs the same memory.`
-      : explainPlan(model, plan);
+      : explainLack(model, plan);
   return waitingFor.words;
 }
 
-export function explainPlan(model: Model, plan: Plan): string {
-  if (plan.kind === 'wait') return `${explainShortage(model, plan.shortage)} ${whatItWaitsFor(plan.shortage)}`;
-  if (plan.kind === 'impossible') return `${explainShortage(model, plan.shortage)} ${remedy(plan.shortage)}`;
-  const places = [...plan.reservations].map(([id, bytes]) => `${formatSize(bytes)} on ${id}`).join(', ');
+function explainLack(model: Model, { kind, shortage }: Exclude<Plan, { kind: 'fits' }>): string {
+  return `${explainShortage(model, shortage)} ${kind === 'wait' ? whatItWaitsFor(shortage) : remedy(shortage)}`;
+}
+
+export function explainPlan(state: FleetState, model: Model, plan: Plan): string {
+  if (plan.kind !== 'fits') return explainLack(model, plan);
+  // Of a device that cannot be read nobody knows the bytes: a model takes it as a whole.
+  const place = (id: string, bytes: Bytes): string =>
+    state.devices.get(id)?.unmeasured ? `all of ${id} (its memory cannot be read)` : `${formatSize(bytes)} on ${id}`;
+  const places = [...plan.reservations].map(([id, bytes]) => place(id, bytes)).join(', ');
   if (places === '') return `Model '${model.name}' takes no device memory.`;
   return plan.victims.length > 0
     ? `Model '${model.name}' gets ${places} as soon as ${enumerated(plan.victims)} ${plan.victims.length > 1 ? 'have' : 'has'} left.`

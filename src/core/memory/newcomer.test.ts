@@ -68,7 +68,7 @@ describe('co-location, in the cases of the original', () => {
     const state = fleet(1, 0.4, [{ name: 'a', on: 'gpu-0', mib: 4_000, alone: true }]);
     const it = plan(state);
     expect(it).toMatchObject({ kind: 'wait', shortage: { cause: 'unshared' } });
-    expect(explainPlan(modelNamed(state, 'new'), it)).toContain(
+    expect(explainPlan(state, modelNamed(state, 'new'), it)).toContain(
       'that only co-located models share. Held by a (3.9GiB, idle).',
     );
   });
@@ -125,7 +125,7 @@ describe('a co-located model', () => {
     model.size = { kind: 'shape', shape: shape(9_000 * MIB) };
     const it = plan(state);
     expect(it).toMatchObject({ kind: 'impossible', never: true, shortage: { cause: 'weights' } });
-    expect(explainPlan(model, it)).toBe(
+    expect(explainPlan(state, model, it)).toBe(
       "Model 'new' needs 9.4GiB (its share of it) on a device, its configured share, which does not hold its weights: they take 10.1GiB with memory.weight_overhead. Raise its gpu_memory_utilization, or give it a larger device.",
     );
   });

@@ -107,7 +107,7 @@ describe('the plan as it is printed', () => {
     });
     for (const name of ['large', 'late']) {
       const model = modelNamed(state, name);
-      expect(models[name]?.reason).toBe(explainPlan(model, planIdle(state, model, NOW)));
+      expect(models[name]?.reason).toBe(explainPlan(state, model, planIdle(state, model, NOW)));
     }
   });
 

@@ -129,7 +129,7 @@ function plannedModel(state: FleetState, model: Model, now: Milliseconds, books:
     return { ...told, evicts: [], reason: waitsFor, notes: notesOf(model) };
   }
   const told = plan.kind === 'fits' ? fitting(state, model, plan) : lacking(plan);
-  return { ...told, reason: reasonOf(model, plan, now), notes: notesOf(model) };
+  return { ...told, reason: reasonOf(state, model, plan, now), notes: notesOf(model) };
 }
 
 type Told = Omit<PlannedModel, 'reason' | 'notes'>;
@@ -216,14 +216,14 @@ function plannedNeed({ parts }: Need, total: Bytes, peak: Bytes): PlannedNeed {
   };
 }
 
-function reasonOf(model: Model, plan: Plan, now: Milliseconds): string {
+function reasonOf(state: FleetState, model: Model, plan: Plan, now: Milliseconds): string {
   if (model.settings.unstartable) {
     return `Model '${model.name}' cannot be started: ${model.settings.unstartable.message}`;
   }
   const { until } = model.backoff;
-  if (until === null || until <= now) return explainPlan(model, plan);
+  if (until === null || until <= now) return explainPlan(state, model, plan);
   const rest = formatDuration(Math.ceil((until - now) / SECOND) * SECOND);
-  return `${explainPlan(model, plan)} It rests for ${rest} after failed starts, and nobody leaves for it meanwhile.`;
+  return `${explainPlan(state, model, plan)} It rests for ${rest} after failed starts, and nobody leaves for it meanwhile.`;
 }
 
 function notesOf(model: Model): readonly string[] {
