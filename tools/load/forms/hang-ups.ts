@@ -8,7 +8,7 @@ import { quantile, randomFrom } from '../statistics.ts';
 import type { Form } from './form.ts';
 
 const CLIENTS = 64;
-const ROUNDS = { short: 25, long: 1_000 };
+const ROUNDS = { short: 20, long: 1_000 };
 /** The engine says nothing before this. */
 const SILENT_MS = 60_000;
 /** All have left by then. */
