@@ -3,6 +3,7 @@ import { GOALS, type Goal } from './goals.ts';
 import { judge } from './ratios.ts';
 import type { Sample } from './rounds.ts';
 import { OURS } from './side-by-side.ts';
+import { leastOf } from './workloads.ts';
 
 const ROUNDS = 5;
 const QUIET = { units: 1, carried: 1, p50: null, p99: null, loop: null, foreign: 0, stolen: 0 };
@@ -43,5 +44,18 @@ describe('a gate of ratios', () => {
       expect(gate, `${workload} ${of}`).toBeGreaterThanOrEqual(good);
       if (stretch !== null) expect(good, `${workload} ${of}`).toBeGreaterThanOrEqual(stretch);
     }
+  });
+});
+
+describe('memory at rest', () => {
+  it('is what is left once the garbage of a start is gone', async () => {
+    const told = [62, 90, 80, 55, 56];
+    let at = 0;
+    const least = await leastOf(
+      told.length,
+      () => told[at] ?? 0,
+      async () => void at++,
+    );
+    expect([least, at]).toEqual([55, 4]);
   });
 });
