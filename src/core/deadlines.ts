@@ -73,6 +73,10 @@ export class Deadlines {
 
   /** Puts it where it belongs, up or down from a place that nobody else has. */
   #settle(entry: Entry, from: number): void {
+    this.#sink(entry, this.#rise(entry, from));
+  }
+
+  #rise(entry: Entry, from: number): number {
     let index = from;
     while (index > 0) {
       const parent = this.#heap[(index - 1) >> 1];
@@ -81,6 +85,11 @@ export class Deadlines {
       this.#place(parent, index);
       index = free;
     }
+    return index;
+  }
+
+  #sink(entry: Entry, from: number): void {
+    let index = from;
     for (let child = this.#earlierChild(index); child && before(child, entry); child = this.#earlierChild(index)) {
       const free = child.index;
       this.#place(child, index);

@@ -351,8 +351,8 @@ const LIVES: readonly Canary[] = [
     name: 'deadline-out-of-order',
     breaks: 'A deadline that was dropped leaves the others in the wrong order: time-outs come late.',
     file: 'src/core/deadlines.ts',
-    find: '      this.#up(index);\n',
-    replace: '',
+    find: 'this.#settle(last, entry.index);',
+    replace: 'this.#sink(last, entry.index);',
   }),
 ];
 
