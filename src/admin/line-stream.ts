@@ -11,20 +11,26 @@ export function openLineStream(
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const iterator = lines[Symbol.asyncIterator]();
+  let left = false;
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
         try {
           const next = await iterator.next();
+          // Who has left closed it, and made the source end.
+          if (left) return;
           if (next.done) controller.close();
           else controller.enqueue(encoder.encode(`${next.value}\n`));
         } catch (error) {
           // The status is out: the text ends here.
           failed(error);
-          controller.close();
+          if (!left) controller.close();
         }
       },
-      cancel: () => stop(),
+      cancel: () => {
+        left = true;
+        stop();
+      },
     },
     new ByteLengthQueuingStrategy({ highWaterMark: BUFFER }),
   );
