@@ -74,6 +74,17 @@ describe('POST /gateway/reload', () => {
     expect(asked).toEqual([]);
   });
 
+  it.each(['dryrun=true', 'dry-run', 'dry_run=true&dry_run=false', 'DRY_RUN=1'])(
+    'changes nothing when %s means to say a dry run',
+    async (query) => {
+      const { ask, asked } = await bench(async () => APPLIED);
+      const answer = await ask(`/gateway/reload?${query}`, POST);
+      expect(answer.status).toBe(400);
+      expect(errorAnswer.parse(await answer.json()).error.message).toContain('dry_run');
+      expect(asked).toEqual([]);
+    },
+  );
+
   it('answers 422 with every problem, and the first error in the message', async () => {
     const problems = [problem('warning', 'limits.one'), problem('error', 'limits.two'), problem('info', 'x')];
     const { ask } = await bench(async () => ({ result: 'rejected', version: 1, diff: null, problems }));

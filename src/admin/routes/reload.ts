@@ -13,9 +13,10 @@ export function reloadRoutes({ reload }: AdminOptions): readonly Route[] {
   return [
     post('/gateway/reload', 'admin', async (context) => {
       if (!reload) return errorReply(gatewayError('route_not_found', 'This gateway cannot read its configuration.'));
-      const dryRun = dryRunOf(context.req.query('dry_run'));
+      const dryRun = dryRunOf(context.req.queries());
       if (dryRun === undefined) {
-        return errorReply(gatewayError('invalid_body', 'dry_run must be true or false.', { param: 'dry_run' }));
+        const message = 'The only parameter is dry_run, which is true or false.';
+        return errorReply(gatewayError('invalid_body', message, { param: 'dry_run' }));
       }
       const report = await reload(dryRun);
       const answer = answerOf(report, dryRun);
@@ -26,10 +27,12 @@ export function reloadRoutes({ reload }: AdminOptions): readonly Route[] {
   ];
 }
 
-/** Undefined when it says neither: whoever meant to look must not have changed anything. */
-function dryRunOf(text: string | undefined): boolean | undefined {
+/** Undefined when it says neither, or twice, or is spelled otherwise: whoever meant to look must not have changed anything. */
+function dryRunOf({ dry_run: texts = ['false'], ...others }: Readonly<Record<string, string[]>>): boolean | undefined {
+  const [text, ...more] = texts;
+  if (more.length > 0 || Object.keys(others).length > 0) return undefined;
   if (isTrue(text)) return true;
-  return text === undefined || text === 'false' || text === '0' ? false : undefined;
+  return text === 'false' || text === '0' ? false : undefined;
 }
 
 function messageOf({ problems }: ReloadReport): string {
