@@ -120,6 +120,9 @@ function checkLength(input: CheckInput, model: ModelConfig): void {
   const { devices, memory } = input.config;
   const counts = takesMemory(model) && model.engine === 'vllm' && devices.probe !== 'none';
   if (memory.placementMode !== 'budget' || !counts || model.maxModelLen > 0 || model.memory !== null) return;
+  // What is written wrong is told of there; nothing follows from its absence.
+  const keys = ['memory', 'max_model_len'].flatMap((key) => [`models.${model.name}.${key}`, `defaults.${key}`]);
+  if (input.problems.list.some(({ path, severity }) => severity === 'error' && keys.includes(path))) return;
   const share = Math.min(model.gpuMemoryUtilization, devices.budgetFraction);
   const largest = listsDevices(input) ? Math.max(0, ...devices.list.map((device) => device.memory)) : 0;
   const cost = largest > 0 ? `, ${formatSize(Math.floor(largest * share))}` : '';
