@@ -135,6 +135,19 @@ describe('the forecast of a start', () => {
     expect(known.at(-1)).toEqual(learned);
   });
 
+  it('of one that an earlier run launched is unknown: nobody saw when', () => {
+    const story = experienced();
+    story.ask('m');
+    story.run(LOAD_MS * 0.6);
+    expect(coming(story, 'm')?.left).toBeGreaterThan(0);
+    const next = new Story({ models: [simulatedModel('m', {}, { loadMs: LOAD_MS })] });
+    const times = story.effects('start.learned').map((effect) => effect.times);
+    next.world.kernel.step({ kind: 'start_times.loaded', times });
+    for (const found of story.world.engines.found(true)) next.world.kernel.step({ kind: 'replica.found', found });
+    expect(next.state.models.get('m')?.startTimes).toEqual(times);
+    expect(coming(next, 'm')).toMatchObject({ stage: 'starting', left: null });
+  });
+
   it('of one that waits for a neighbour comes after its start', () => {
     const devices = [simulatedDevice('gpu-0', 80)];
     const half = { memory: 30 * GIB, deviceIds: ['gpu-0'], deviceCount: 1 };
@@ -153,6 +166,25 @@ describe('the forecast of a start', () => {
     const alone = (story.state.models.get('b')?.startTimes[0]?.phases ?? []).reduce((sum, it) => sum + it.lasted, 0);
     expect(coming(story, 'b')).toMatchObject({ stage: 'reserved', phase: null });
     expect(coming(story, 'b')?.left).toBe(alone + (coming(story, 'a')?.left ?? NaN));
+  });
+
+  it('of one that waits on two devices comes after the longer of the starts there', () => {
+    const devices = [simulatedDevice('gpu-0', 80), simulatedDevice('gpu-1', 80)];
+    const on = (name: string, deviceIds: readonly string[]) =>
+      simulatedModel(name, { memory: 30 * GIB, deviceIds, deviceCount: deviceIds.length }, { loadMs: LOAD_MS });
+    const story = new Story({ devices, models: [on('a', ['gpu-0']), on('b', ['gpu-1']), on('w', ['gpu-0', 'gpu-1'])] });
+    const times = Object.entries({ a: 90_000, b: 20_000, w: 50_000 }).map(([model, lasted]): StartTimes => {
+      const tensorParallel = model === 'w' ? 2 : 1;
+      const signature = { specHash: `${model}#0`, image: null, deviceClass: 'card of 80 GiB', tensorParallel };
+      return { model, signature, phases: [{ phase: 'launch', lasted }] };
+    });
+    story.world.kernel.step({ kind: 'start_times.loaded', times });
+    for (const name of ['a', 'b', 'w']) {
+      story.ask(name);
+      story.run(10);
+    }
+    expect(['a', 'b', 'w'].map((name) => coming(story, name)?.stage)).toEqual(['starting', 'starting', 'reserved']);
+    expect(coming(story, 'w')?.left).toBe(50_000 + (coming(story, 'a')?.left ?? NaN));
   });
 
   it('of one that is to have its turn is unknown while requests run where it goes', () => {
