@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Story } from '../../../test/simulation/story.ts';
 import { simulatedModel } from '../../../test/simulation/scenario.ts';
+import { comingStart, type ComingStart } from '../lifecycle/forecast.ts';
+import type { StartTimes } from '../lifecycle/start-times.ts';
 
 /** Retry-After of a request that meets a full line of this length, with slots that each take this long. */
 function hint(waiting: number, slots: number, workMs: number): number {
@@ -88,5 +90,41 @@ describe('Retry-After during a start', () => {
       expect(hint).toBeGreaterThanOrEqual(7_500);
       expect(hint).toBeLessThanOrEqual(12_500);
     }
+  });
+
+  /** What those are told who ask once it is so far, and what is known of the start then. */
+  function hintsOnce(loaded: readonly StartTimes[], so: (story: Story) => boolean): readonly [number[], ComingStart] {
+    const settings = { maxQueueSize: 10, maxConcurrent: 10 };
+    const story = new Story({ models: [simulatedModel('m', settings, { loadMs: 60_000 })] });
+    story.world.kernel.step({ kind: 'start_times.loaded', times: loaded });
+    story.ask('m', 20);
+    story.until('it is so far', () => so(story));
+    story.ask('m', 40);
+    const model = story.state.models.get('m');
+    const coming = model && comingStart(story.state, model, story.now);
+    story.run(1);
+    if (!coming) throw new Error('it does not start');
+    return [story.errors().map((error) => error.retryAfterMs ?? 0), coming];
+  }
+
+  function expectHints(hints: readonly number[], least: number): void {
+    expect(hints).toHaveLength(40);
+    for (const hint of hints) expect(hint).toBeGreaterThanOrEqual(Math.floor(least) - 1);
+    for (const hint of hints) expect(hint).toBeLessThanOrEqual(1.5 * least + 1);
+  }
+
+  it('goes by the bar of the present phase where that is all that is known', () => {
+    const [hints, coming] = hintsOnce([], (story) => story.current('m')?.progress?.fraction === 0.5);
+    expect(coming.phaseLeft).toBeGreaterThan(15_000);
+    expectHints(hints, coming.phaseLeft ?? NaN);
+  });
+
+  it('goes by the whole of earlier starts when one is later than all of them', () => {
+    const signature = { specHash: 'm#0', image: null, deviceClass: 'card of 24 GiB', tensorParallel: 1 };
+    const times = { model: 'm', signature, phases: [{ phase: 'launch', lasted: 2_000 }] };
+    const late = (story: Story): boolean => story.now - (story.current('m')?.launchedAt ?? Infinity) > 6_000;
+    const [hints, coming] = hintsOnce([times], late);
+    expect(coming).toMatchObject({ stage: 'starting', phase: 'launched', left: null, phaseLeft: null });
+    expectHints(hints, 2_000);
   });
 });

@@ -70,7 +70,8 @@ describe('the pace of a bar', () => {
     const done = advanced(advanced(null, 'load', 0, 0), 'load', 1, 60_000);
     // Six files of seven are there at once, and the seventh is all of it.
     const files = advanced(advanced(null, 'download', 0, 0), 'download', 0.86, 60_000);
-    for (const progress of [barely, atOnce, done, files]) expect(leftByPace(progress, 60_000)).toBeNull();
+    for (const progress of [barely, done, files]) expect(leftByPace(progress, 60_000)).toBeNull();
+    expect(leftByPace(atOnce, 10)).toBeNull();
   });
 });
 
