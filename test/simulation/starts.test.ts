@@ -198,6 +198,23 @@ describe('starts', () => {
     expect(story.state.models.get('m')?.queue.size).toBe(0);
   });
 
+  it('name the lease that a request waited for when slots were free and max_in_flight was reached', () => {
+    const devices = [simulatedDevice('gpu-0', 48)];
+    const models = ['a', 'b'].map((name) =>
+      simulatedModel(name, { memory: 8 * GIB, ...(name === 'b' ? { queueTimeout: 10_000 } : {}) }),
+    );
+    const limits = { maxInFlight: 1, maxTurn: 60_000, minResidency: 90_000, drainTimeout: 300_000 };
+    const story = new Story({ devices, models, limits });
+    story.ask('b');
+    story.untilAnswered(1);
+    story.ask('a', 1, { workMs: 300_000 });
+    story.until('a runs', () => story.state.leases.size === 1);
+    story.ask('b');
+    story.until('b is refused', () => story.errors().length > 0);
+    expect(story.errors()[0]).toMatchObject({ code: 'queue_timeout' });
+    expect(story.errors()[0]?.message).toContain('it waited for a lease: max_in_flight is reached');
+  });
+
   it("[item 36] ends a ticket when its client's own patience is over, even during a start", () => {
     const story = new Story({ models: [simulatedModel('m', {}, { loadMs: 120_000 })] });
     story.ask('m', 1, { patience: 30_000 });
