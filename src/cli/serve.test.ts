@@ -177,6 +177,7 @@ describe('serve', () => {
     ['EACCES', 'listen', 'more rights'],
     ['EADDRNOTAVAIL', 'listen', 'no such address'],
     ['EROFS', 'open', 'state_dir'],
+    ['ENOSPC', 'write', 'is full: free some, or name a folder on another disk'],
   ])('[B195] [B196] ends with 3 on %s from %s', async (code, syscall, hint) => {
     const bench = await benchOf();
     bench.gateway.starting = () => Promise.reject(coded(code, syscall));
@@ -197,6 +198,7 @@ describe('serve', () => {
     bench.gateway.starting = () => Promise.reject(new UnknownDevices('This machine has no such GPU: GPU-x.'));
     expect(await bench.run('serve')).toBe(2);
     expect(bench.err.text).toContain('GPU-x');
+    expect(bench.err.text).toContain('nvidia-smi -L');
     expect(bench.gateway.calls).toEqual(['start', 'close']);
   });
 

@@ -98,7 +98,10 @@ async function open(world: World, config: Config, source: ConfigSource): Promise
 
 /** What the surroundings refuse is told in a sentence; anything else is a bug and passes. */
 function explained(error: unknown, { server }: Config): unknown {
-  if (error instanceof UnknownDevices) return new CliError(error.message, { exitCode: EXIT.usage });
+  if (error instanceof UnknownDevices) {
+    const hint = 'Write one of those into pools or devices (`nvidia-smi -L` shows them), or leave it out.';
+    return new CliError(error.message, { exitCode: EXIT.usage, hint });
+  }
   if (error instanceof StateDirHeld) return new CliError(error.message, { exitCode: EXIT.occupied });
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error;
   // Node's own name for a call that was wrong, which is our fault.
@@ -109,10 +112,11 @@ function explained(error: unknown, { server }: Config): unknown {
     const where = server.adminListen ? `${urlOf(server.listen)} or ${urlOf(server.adminListen)}` : urlOf(server.listen);
     return new CliError(`Cannot listen on ${where}: ${error.message}.`, { exitCode: EXIT.occupied, hint });
   }
-  return new CliError(`Cannot start: ${error.message}`, {
-    exitCode: EXIT.occupied,
-    hint: `state_dir is ${server.stateDir}; it must be writable and used by this gateway alone.`,
-  });
+  const remedy =
+    error.code === 'ENOSPC'
+      ? `The disk of ${server.stateDir} is full: free some, or name a folder on another disk in server.state_dir (GATEWAY_STATE_DIR).`
+      : `state_dir is ${server.stateDir}; it must be writable and used by this gateway alone.`;
+  return new CliError(`Cannot start: ${error.message}`, { exitCode: EXIT.occupied, hint: remedy });
 }
 
 const PORT_HINTS: Readonly<Record<string, string>> = {
