@@ -260,7 +260,9 @@ function Everyone({ plan: report, chosen, models }: EveryoneProps) {
   if (others.length === 0) return null;
   return (
     <>
-      <h3>The other models</h3>
+      <h3>
+        The other models <small>each by itself, as if only it were asked for</small>
+      </h3>
       <ul class="plain">
         {others.map(([name, planned]) => (
           <li key={name}>
