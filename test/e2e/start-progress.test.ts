@@ -50,6 +50,15 @@ function commentsOf(text: string): readonly string[] {
   return text.slice(0, text.indexOf('data: ')).split('\n\n').slice(0, -1);
 }
 
+/** What starts of it took, as it stands on the disk: on a busy machine much longer than the engine pretends. */
+async function learnedMs(): Promise<number> {
+  const { starts } = JSON.parse(await readFile(join(folder, 'data', 'start_times.json'), 'utf8')) as {
+    starts: { phases: { lasted: number }[] }[];
+  };
+  expect(starts).toHaveLength(1);
+  return (starts[0]?.phases ?? []).reduce((sum, { lasted }) => sum + lasted, 0);
+}
+
 const replicaOf = (status: StatusAnswer) => Object.values(status.replicas).find(({ model }) => model === 'slow');
 
 async function untilStarting(gateway: TestGateway): Promise<NonNullable<ReturnType<typeof replicaOf>>> {
@@ -72,6 +81,8 @@ it('a first start is told by its phases, and nobody claims to know its end', asy
 });
 
 it('a later one is foretold, after a restart too: in the status, in comments, in Retry-After, to the official clients', async () => {
+  const learned = await learnedMs();
+  expect(learned).toBeGreaterThan(0.9 * START_MS);
   await using gateway = await open();
   const options = { baseURL: gateway.url, apiKey: 'sk-none', maxRetries: 0 };
   const raw = gateway.post('/v1/chat/completions', ASK);
@@ -79,14 +90,15 @@ it('a later one is foretold, after a restart too: in the status, in comments, in
   const message = new Anthropic(options).messages.stream({ model: 'slow', max_tokens: 16, messages: MESSAGES });
   const { eta_s: eta } = await untilStarting(gateway);
   expect(eta).toBeGreaterThan(0);
-  expect(eta).toBeLessThan((2 * START_MS) / 1_000 + 1);
+  // A start that is late is taken to need as long again as it is late by, and no longer than all of it.
+  expect(eta).toBeLessThan((2 * learned) / 1_000);
   await eventually('all three wait', async () => (await statusOf(gateway)).models['slow']?.queued === 3);
   const refused = await gateway.post('/v1/chat/completions', ASK);
   expect(refused.status).toBe(429);
   // Without what was learned it would be a guess of ten seconds.
   const hint = Number(refused.headers.get('retry-after-ms'));
   expect(hint).toBeGreaterThanOrEqual(1_000);
-  expect(hint).toBeLessThan(7_000);
+  expect(hint).toBeLessThan(Math.max(7_000, 3 * learned));
   expect(refused.headers.get('retry-after')).toBe(String(Math.ceil(hint / 1_000)));
 
   const comments = commentsOf(await (await raw).text());
