@@ -1,0 +1,158 @@
+/** One worker's requests at the gate, in the controller's process: what it asked for, waits for and holds. */
+import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket } from '../controller/gate.ts';
+import type { LeaseOutcome } from '../core/events.ts';
+import type { GatewayError } from '../errors.ts';
+import type { FromWorker, GrantedLease, ToWorker } from './protocol.ts';
+
+interface Held {
+  readonly ask: Ask;
+  ticket: Ticket | null;
+  lease: Lease | null;
+}
+
+export class WorkerDesk {
+  readonly #gate: Gate;
+  readonly #say: (message: ToWorker) => void;
+  readonly #held = new Map<string, Held>();
+  /** Generations of replicas whose upstream the worker knows. */
+  readonly #told = new Map<string, number>();
+
+  constructor(gate: Gate, say: (message: ToWorker) => void) {
+    this.#gate = gate;
+    this.#say = say;
+  }
+
+  get waiting(): number {
+    let waiting = 0;
+    for (const { lease } of this.#held.values()) if (lease === null) waiting += 1;
+    return waiting;
+  }
+
+  get leases(): number {
+    return this.#held.size - this.waiting;
+  }
+
+  /** Replicas that it holds leases of. */
+  replicas(): ReadonlySet<string> {
+    return new Set([...this.#held.values()].flatMap(({ lease }) => (lease === null ? [] : [lease.replicaId])));
+  }
+
+  /** True when the message was one of the gate's. */
+  hear(message: FromWorker): boolean {
+    switch (message.kind) {
+      case 'acquire':
+        this.#acquire(message.ask);
+        return true;
+      case 'abandon':
+        this.#abandon(message.id);
+        return true;
+      case 'retry':
+        this.#retry(message.id);
+        return true;
+      case 'give_back':
+        this.#giveBack(message.id);
+        return true;
+      case 'release': {
+        const lease = this.#held.get(message.id)?.lease;
+        this.#held.delete(message.id);
+        lease?.release(message.outcome);
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  /** Marks what bytes moved on, as a lease of this process does. */
+  touched(replicas: readonly string[]): void {
+    const all = new Set(replicas);
+    for (const { lease } of this.#held.values()) {
+      if (lease !== null && all.delete(lease.replicaId)) lease.touch();
+      if (all.size === 0) return;
+    }
+  }
+
+  /** The next grant of this replica tells its upstream anew. */
+  forget(replicaId: string): void {
+    this.#told.delete(replicaId);
+  }
+
+  /** The worker is gone, and its sockets with it: nothing works for its requests any more, and nobody waits for them. */
+  lost(outcome: LeaseOutcome): void {
+    const held = [...this.#held.values()];
+    this.#held.clear();
+    // Who waits goes first, so that no lease which is freed here is granted to the dead.
+    for (const { ticket } of held) ticket?.abandon();
+    for (const { lease } of held) lease?.release(outcome);
+  }
+
+  #acquire(ask: Ask): void {
+    const held: Held = { ask, ticket: null, lease: null };
+    this.#held.set(ask.id, held);
+    const next = this.#gate.acquire(ask, {
+      granted: (lease) => this.#granted(held, lease),
+      refused: (error) => this.#refused(held, error, false),
+      cut: (error) => {
+        if (held.lease !== null) this.#say({ kind: 'cut', id: ask.id, error });
+      },
+    });
+    this.#take(held, next);
+  }
+
+  #take(held: Held, next: Lease | Ticket | Refusal): void {
+    if (next.kind === 'lease') return this.#granted(held, next);
+    if (next.kind === 'refused') return this.#refused(held, next.error, true);
+    held.ticket = next;
+    this.#say({ kind: 'queued', model: held.ask.model, facts: this.#factsOf(held.ask.model) });
+  }
+
+  #granted(held: Held, lease: Lease): void {
+    held.ticket = null;
+    held.lease = lease;
+    const { id } = held.ask;
+    if (this.#held.get(id) !== held) {
+      lease.release('client_closed');
+      return;
+    }
+    const { model, replicaId, generation, queuedMs, coldStartMs } = lease;
+    const known = this.#told.get(replicaId) === generation;
+    this.#told.set(replicaId, generation);
+    const told: GrantedLease = { model, replicaId, generation, queuedMs, coldStartMs };
+    const all = known ? told : { ...told, upstream: lease.upstream };
+    this.#say({ kind: 'granted', id, lease: all, facts: this.#factsOf(model) });
+  }
+
+  #refused(held: Held, error: GatewayError, atOnce: boolean): void {
+    const { id, model } = held.ask;
+    held.ticket = null;
+    if (this.#held.get(id) !== held) return;
+    this.#held.delete(id);
+    this.#say({ kind: 'refused', id, error, atOnce, model, facts: this.#factsOf(model) });
+  }
+
+  #abandon(id: string): void {
+    const held = this.#held.get(id);
+    this.#held.delete(id);
+    held?.ticket?.abandon();
+    // Granted while the word was under way: the worker has sent nothing to its engine.
+    held?.lease?.release('client_closed');
+  }
+
+  #retry(id: string): void {
+    const lease = this.#held.get(id)?.lease;
+    if (!lease?.alive) this.#say({ kind: 'retry', id, may: false });
+    else lease.mayRetry((may) => this.#say({ kind: 'retry', id, may }));
+  }
+
+  #giveBack(id: string): void {
+    const held = this.#held.get(id);
+    const lease = held?.lease;
+    if (!held || !lease) return;
+    held.lease = null;
+    this.#take(held, lease.giveBack());
+  }
+
+  #factsOf(model: string): QueueFacts {
+    return this.#gate.queueFacts(model);
+  }
+}
