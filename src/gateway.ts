@@ -13,6 +13,7 @@ import { reconcile } from './controller/reconcile.ts';
 import { StartTimesFile } from './controller/start-times-file.ts';
 import type { DriverKind } from './core/settings.ts';
 import type { ReplicaRef } from './core/state.ts';
+import { createDataPlane, poolsOf, type DataPlane } from './data-plane.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
 import type { ModelRuntimes } from './controller/model-runtime.ts';
@@ -23,7 +24,6 @@ import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import type { Probe } from './probes/probe.ts';
 import { createProbe } from './probes/registry.ts';
 import type { Network } from './proxy/network.ts';
-import { createProxy, type Proxy } from './proxy/proxy.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import { PinBook } from './pin-book.ts';
 import { createSource, makeOf, reconcilingOf } from './reloading.ts';
@@ -45,6 +45,8 @@ export interface GatewayOptions {
   readonly bug?: (error: unknown) => void;
   /** Folder of the built dashboard; without it a plain page stands at `/`. */
   readonly dashboard?: string;
+  /** Path of the program of a worker; without it `server.workers` has to be 1. */
+  readonly workerProgram?: string;
   /** Where the data plane's sockets come from; the system's, unless said otherwise. */
   readonly network?: Network;
   /** Where another configuration comes from; without it this one stays. */
@@ -97,20 +99,19 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
-  const parts: { proxy?: Proxy } = {};
+  const parts: { plane?: DataPlane } = {};
   const present: Present = { made: makeOf(config, platform) };
-  const fleet = await createFleet(options, present, stateDir, {
-    close: (replicaId) => parts.proxy?.pools.close(replicaId),
-    destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
-  });
+  const fleet = await createFleet(options, present, stateDir, poolsOf(parts));
   const { controller, runtimes } = fleet;
   telemetry.setModels(config.models.keys());
   telemetry.setSecrets(logSecrets(config, platform.env));
   await startTraces(options, stateDir.gatewayId);
   const ends = { ending: new AbortController(), closing: new AbortController() };
-  const source =
-    options.source &&
-    createSource({ ...options, ...fleet, present, ends, accessChanged: () => admin.accessChanged() }, options.source);
+  const configChanged = (): void => {
+    admin.accessChanged();
+    plane.configure();
+  };
+  const source = options.source && createSource({ ...options, ...fleet, present, ends, configChanged }, options.source);
   const control = new Commands(controller, runtimes, () => []);
   const { dashboard } = options;
   const pages = { ...platform.files, sha256: platform.sha256 };
@@ -122,12 +123,17 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     reload: (dryRun) => gateway.reload('api', dryRun),
     access: () => present.made.access,
     telemetry,
-    proxyStats: () => proxy.stats(),
+    proxyStats: () => plane.proxy.stats(),
+    workers: () => plane.workers(),
     clock: platform.clock,
     random: platform.random,
     gateway: { id: stateDir.gatewayId, version: options.version },
   });
-  const proxy = createProxy({
+  const plane = createDataPlane({
+    present,
+    gatewayId: stateDir.gatewayId,
+    version: options.version,
+    workerProgram: options.workerProgram,
     settings: () => present.made.proxySettings,
     gate: controller.desk,
     access: { check: (need, facts) => present.made.access.check(need, facts) },
@@ -138,15 +144,17 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     control: admin.main,
     ...(options.network && { network: options.network }),
   });
-  parts.proxy = proxy;
+  parts.plane = plane;
   const problems = (): Config['problems'] => source?.reloader.problems ?? config.problems;
   telemetry.observe({
     snapshot: () => controller.snapshot(),
-    proxyStats: () => proxy.stats(),
+    proxyStats: () => plane.proxy.stats(),
+    workers: () => plane.workers()?.running.length ?? null,
     configProblems: () => problems().filter((problem) => problem.severity !== 'info').length,
     ...(source && { configLoadedAt: () => source.reloader.inForce.loadedAt }),
   });
-  const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, proxy, ends, source });
+  const { proxy } = plane;
+  const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, plane, proxy, ends, source });
   return gateway;
 }
 
@@ -236,7 +244,8 @@ interface Parts extends Omit<GatewayOptions, 'source'>, Fleet {
   readonly stateDir: StateDir;
   readonly ends: Ends;
   readonly admin: ReturnType<typeof createAdmin>;
-  readonly proxy: Proxy;
+  readonly plane: DataPlane;
+  readonly proxy: DataPlane['proxy'];
   readonly source: Source | undefined;
 }
 
@@ -262,7 +271,7 @@ class WiredGateway implements Gateway {
   }
 
   async reload(trigger: ReloadTrigger, dryRun = false): Promise<ReloadReport> {
-    const { source, ends } = this.#parts;
+    const { source, ends, plane } = this.#parts;
     if (!source)
       throw new GatewayFailure(gatewayError('route_not_found', 'This gateway cannot read its configuration.'));
     // What an earlier run left is judged by the configuration of the start.
@@ -270,7 +279,9 @@ class WiredGateway implements Gateway {
     if (ends.ending.signal.aborted) {
       throw new GatewayFailure(gatewayError('shutting_down', 'The gateway is shutting down: nothing is reloaded.'));
     }
-    return source.reloader.reload(trigger, dryRun);
+    const report = await source.reloader.reload(trigger, dryRun);
+    await plane.configured();
+    return report;
   }
 
   drain(): Promise<'clean' | 'cut'> {

@@ -13,6 +13,7 @@ import { MAX_CONNECTIONS } from '../proxy/limits.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import type { Address, ControlPaths, DataPlaneStats, Proxy, ProxyOptions } from '../proxy/proxy.ts';
 import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
+import type { WorkersFacts } from '../telemetry/telemetry.ts';
 import type { TraceSettings } from '../telemetry/tracing.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
 import { ConnectionHall } from './connection-hall.ts';
@@ -42,15 +43,6 @@ export interface WorkerPlaneOptions extends ProxyOptions {
   readonly configuration: () => Omit<WorkerConfiguration, 'version'>;
 }
 
-/** Of worker processes, for status and metrics. */
-export interface WorkersFacts {
-  readonly configured: number;
-  /** Those that serve now. */
-  readonly running: readonly { readonly pid: number; readonly connections: number }[];
-  /** Since the start of the gateway. */
-  readonly exits: number;
-}
-
 export class WorkerPlane implements Proxy {
   readonly pools: UpstreamPools;
   readonly #options: WorkerPlaneOptions;
@@ -67,7 +59,8 @@ export class WorkerPlane implements Proxy {
   /** By number of worker: ends in a row, none of which had settled. */
   readonly #failures = new Map<number, number>();
   readonly #restarts = new Set<Disposable>();
-  #waiters = new Set<() => void>();
+  #configured: Promise<void> = Promise.resolve();
+  readonly #waiters = new Set<() => void>();
   #exits = 0;
   #refusing = false;
   #ending = false;
@@ -109,8 +102,17 @@ export class WorkerPlane implements Proxy {
     return this.#separate.listenControl(address, control);
   }
 
-  /** Tells every worker what is in force now; resolves when none serves with anything older. */
-  async configure(): Promise<void> {
+  /** Tells every worker what is in force now. */
+  configure(): void {
+    this.#configured = this.#configure();
+  }
+
+  /** Resolves when no worker serves with anything older than what it was told last. */
+  get configured(): Promise<void> {
+    return this.#configured;
+  }
+
+  async #configure(): Promise<void> {
     const { platform, telemetry, configuration } = this.#options;
     const version = this.#configuration.version + 1;
     this.#configuration = { ...configuration(), version };
