@@ -73,6 +73,9 @@ export const keepaliveKeys = {
   }),
 };
 
+/** More processes than this share no machine with a GPU sensibly. */
+const MOST_WORKERS = 64;
+
 export const serverKeys = {
   listen: key({
     reader: listenAddress(),
@@ -128,9 +131,6 @@ export const serverKeys = {
     env: ['GATEWAY_STATE_DIR'],
   }),
 };
-
-/** More processes than this share no machine with a GPU sensibly. */
-const MOST_WORKERS = 64;
 
 function workers(): Reader<number | 'auto'> {
   const number = wholeNumber(1, MOST_WORKERS);
