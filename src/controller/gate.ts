@@ -49,6 +49,8 @@ export interface Upstream {
   readonly servedName: string;
   /** At most this many sockets: slots plus control reserve. */
   readonly connections: number;
+  /** At most this many of them idle; left out = all. Each worker has its share. */
+  readonly idleConnections?: number;
   /** Sockets idle longer are not reused. */
   readonly idleLimit: Milliseconds;
   /** True for a server that we did not start. */

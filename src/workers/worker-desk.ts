@@ -12,12 +12,15 @@ interface Held {
 
 export class WorkerDesk {
   readonly #gate: Gate;
+  readonly #workers: number;
   readonly #say: (message: ToWorker) => void;
   readonly #held = new Map<string, Held>();
   /** Generations of replicas whose upstream the worker knows. */
   readonly #told = new Map<string, number>();
 
-  constructor(gate: Gate, say: (message: ToWorker) => void) {
+  /** `workers`: so many share the idle connections to an engine. */
+  constructor(gate: Gate, workers: number, say: (message: ToWorker) => void) {
+    this.#workers = workers;
     this.#gate = gate;
     this.#say = say;
   }
@@ -118,7 +121,9 @@ export class WorkerDesk {
     const known = this.#told.get(replicaId) === generation;
     this.#told.set(replicaId, generation);
     const told: GrantedLease = { model, replicaId, generation, queuedMs, coldStartMs };
-    const all = known ? told : { ...told, upstream: lease.upstream };
+    const { upstream } = lease;
+    const idleConnections = Math.ceil(upstream.connections / this.#workers);
+    const all = known ? told : { ...told, upstream: { ...upstream, idleConnections } };
     this.#say({ kind: 'granted', id, lease: all, facts: this.#factsOf(model) });
   }
 

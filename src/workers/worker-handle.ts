@@ -13,6 +13,8 @@ import { WorkerDesk } from './worker-desk.ts';
 export interface WorkerHandleOptions {
   /** 1 = the first. One that takes the place of another has its number. */
   readonly number: number;
+  /** So many there are. */
+  readonly workers: number;
   readonly process: WorkerProcess;
   readonly gate: Gate;
   readonly telemetry: GatewayTelemetry;
@@ -58,7 +60,7 @@ export class WorkerHandle {
     this.number = options.number;
     this.pid = process.pid;
     this.startedAt = clock.monotonic();
-    this.desk = new WorkerDesk(gate, (message) => this.say(message));
+    this.desk = new WorkerDesk(gate, options.workers, (message) => this.say(message));
     this.#link = new Link(process.link, clock, (message) => this.#hear(message));
     const silent = new Promise<void>((resolve) => {
       process.link.once('close', () => resolve());

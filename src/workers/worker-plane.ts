@@ -194,8 +194,8 @@ export class WorkerPlane implements Proxy {
       return false;
     }
     const changed = (): void => this.#changed();
-    const countersMoving = this.#options.countersMoving ?? (() => false);
-    const worker = new WorkerHandle({ number, process, gate, telemetry, clock, changed, countersMoving });
+    const { countersMoving = () => false, count: workers } = this.#options;
+    const worker = new WorkerHandle({ number, workers, process, gate, telemetry, clock, changed, countersMoving });
     this.#workers.push(worker);
     void worker.ended.then((end) => this.#ended(worker, end));
     const [listen, control] = [this.#listen, this.#door?.address];
