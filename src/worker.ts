@@ -5,10 +5,7 @@ import { workerSide } from './platform/worker-process.ts';
 import { runWorker } from './workers/worker.ts';
 
 const side = workerSide();
-if (side === null) {
-  process.stderr.write('vllm-gateway: a worker is started by the gateway, not by hand\n');
-  process.exit(2);
-}
+if (side === null) throw new Error('a worker is started by the gateway, not by hand');
 
 // A terminal and a service manager send these to every process of the group. The gateway tells its workers when to end.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const) process.on(name, () => undefined);

@@ -49,6 +49,11 @@ const ZONES: Readonly<Record<string, Zone>> = {
     packages: ['undici'],
     node: ['http', 'net', 'stream'],
   },
+  workers: {
+    from: ['auth', 'platform', 'proxy', 'telemetry'],
+    types: ['controller/gate.ts', 'core'],
+    node: ['http', 'net', 'stream'],
+  },
   admin: {
     from: ['controller', 'config', 'auth', 'telemetry'],
     types: ['core'],
@@ -79,6 +84,11 @@ const ZONES: Readonly<Record<string, Zone>> = {
   },
   'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
   'pin-book.ts': { types: ['platform', 'telemetry'] },
+  'data-plane.ts': {
+    from: ['config', 'platform', 'proxy', 'workers'],
+    types: ['controller', 'reloading.ts', 'telemetry'],
+  },
+  'worker.ts': { from: ['admin/control-paths.ts', 'platform', 'workers'] },
   'reloader.ts': { from: ['config'], types: ['core', 'platform', 'telemetry'] },
   'reloading.ts': {
     from: [
@@ -109,6 +119,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
         'platform',
       ],
       ...[
+        'data-plane.ts',
         'fleet-devices.ts',
         'fleet-settings.ts',
         'model-runtimes.ts',

@@ -11,7 +11,7 @@ import type { Address, DataPlaneStats } from '../proxy/proxy.ts';
 import type { ProxySettings } from '../proxy/settings.ts';
 import type { LogLevelName } from '../telemetry/logger.ts';
 import type { RequestRecord } from '../telemetry/telemetry.ts';
-import type { TraceSettings } from '../telemetry/tracing.ts';
+import type { SpanReference, TraceSettings } from '../telemetry/tracing.ts';
 import type { Milliseconds } from '../units.ts';
 
 export interface GrantedLease {
@@ -22,6 +22,8 @@ export interface GrantedLease {
   readonly upstream?: Upstream;
   readonly queuedMs: Milliseconds;
   readonly coldStartMs: Milliseconds;
+  /** Span of the start that it waited for, where there are traces. */
+  readonly start?: SpanReference;
 }
 
 export type ToWorker =

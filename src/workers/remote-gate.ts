@@ -2,6 +2,7 @@
 import type { Ask, Gate, Lease, QueueFacts, Ticket, TicketSink, Upstream } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
 import { gatewayError } from '../errors.ts';
+import type { SpanReference } from '../telemetry/tracing.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 
 type Granted = Extract<ToWorker, { kind: 'granted' }>;
@@ -10,7 +11,7 @@ const NO_FACTS: QueueFacts = { depth: 0, maxQueueSize: 0, maxConcurrent: 0 };
 
 /** A generation of a replica, as leases of this worker share it. */
 interface Known {
-  readonly upstream: Upstream;
+  upstream: Upstream;
   readonly generation: number;
   ready: boolean;
   /** Bytes moved since this was told. */
@@ -28,12 +29,18 @@ interface Asked {
 export class RemoteGate implements Gate {
   accepting = true;
   readonly #say: (message: FromWorker) => void;
+  readonly #started: (replicaId: string, span: SpanReference) => void;
   readonly #asked = new Map<string, Asked>();
   readonly #replicas = new Map<string, Known>();
   readonly #facts = new Map<string, QueueFacts>();
 
-  constructor(say: (message: FromWorker) => void) {
+  /** `started`: told of the span of a start, before the lease that waited for it. */
+  constructor(
+    say: (message: FromWorker) => void,
+    started: (replicaId: string, span: SpanReference) => void = () => undefined,
+  ) {
     this.#say = say;
+    this.#started = started;
   }
 
   /** Requests that wait or run. */
@@ -106,6 +113,9 @@ export class RemoteGate implements Gate {
       case 'refuse':
       case 'drain':
         this.accepting = false;
+        return;
+      case 'moving':
+        return;
     }
   }
 
@@ -129,8 +139,12 @@ export class RemoteGate implements Gate {
   }
 
   #granted({ id, lease: granted, facts }: Granted): void {
-    const { replicaId, generation, upstream, model } = granted;
-    if (upstream) this.#replicas.set(replicaId, { upstream, generation, ready: true, moved: false });
+    const { replicaId, generation, upstream, model, start } = granted;
+    const known = this.#replicas.get(replicaId);
+    // A reload may give the same replica another one: leases before it go on as they were.
+    if (upstream && known?.generation === generation) known.upstream = upstream;
+    else if (upstream) this.#replicas.set(replicaId, { upstream, generation, ready: true, moved: false });
+    if (start) this.#started(replicaId, start);
     this.#learn(model, facts);
     const asked = this.#asked.get(id);
     // Its client is gone: the controller hears that next, and takes the lease back.

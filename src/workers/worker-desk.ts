@@ -1,7 +1,8 @@
 /** One worker's requests at the gate, in the controller's process: what it asked for, waits for and holds. */
-import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket } from '../controller/gate.ts';
+import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, Upstream } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
 import type { GatewayError } from '../errors.ts';
+import type { SpanReference } from '../telemetry/tracing.ts';
 import type { FromWorker, GrantedLease, ToWorker } from './protocol.ts';
 
 interface Held {
@@ -10,19 +11,23 @@ interface Held {
   lease: Lease | null;
 }
 
-export class WorkerDesk {
-  readonly #gate: Gate;
-  readonly #workers: number;
-  readonly #say: (message: ToWorker) => void;
-  readonly #held = new Map<string, Held>();
-  /** Generations of replicas whose upstream the worker knows. */
-  readonly #told = new Map<string, number>();
+export interface WorkerDeskOptions {
+  readonly gate: Gate;
+  /** So many share the idle connections to an engine. */
+  readonly workers: number;
+  readonly say: (message: ToWorker) => void;
+  /** The span of a replica's start, where there are traces. */
+  readonly startOf: (replicaId: string) => SpanReference | undefined;
+}
 
-  /** `workers`: so many share the idle connections to an engine. */
-  constructor(gate: Gate, workers: number, say: (message: ToWorker) => void) {
-    this.#workers = workers;
-    this.#gate = gate;
-    this.#say = say;
+export class WorkerDesk {
+  readonly #options: WorkerDeskOptions;
+  readonly #held = new Map<string, Held>();
+  /** By replica: where its leases go, as the worker knows it. */
+  readonly #told = new Map<string, Upstream>();
+
+  constructor(options: WorkerDeskOptions) {
+    this.#options = options;
   }
 
   get waiting(): number {
@@ -92,11 +97,11 @@ export class WorkerDesk {
   #acquire(ask: Ask): void {
     const held: Held = { ask, ticket: null, lease: null };
     this.#held.set(ask.id, held);
-    const next = this.#gate.acquire(ask, {
+    const next = this.#options.gate.acquire(ask, {
       granted: (lease) => this.#granted(held, lease),
       refused: (error) => this.#refused(held, error, false),
       cut: (error) => {
-        if (held.lease !== null) this.#say({ kind: 'cut', id: ask.id, error });
+        if (held.lease !== null) this.#options.say({ kind: 'cut', id: ask.id, error });
       },
     });
     this.#take(held, next);
@@ -106,7 +111,7 @@ export class WorkerDesk {
     if (next.kind === 'lease') return this.#granted(held, next);
     if (next.kind === 'refused') return this.#refused(held, next.error, true);
     held.ticket = next;
-    this.#say({ kind: 'queued', model: held.ask.model, facts: this.#factsOf(held.ask.model) });
+    this.#options.say({ kind: 'queued', model: held.ask.model, facts: this.#factsOf(held.ask.model) });
   }
 
   #granted(held: Held, lease: Lease): void {
@@ -117,14 +122,18 @@ export class WorkerDesk {
       lease.release('client_closed');
       return;
     }
-    const { model, replicaId, generation, queuedMs, coldStartMs } = lease;
-    const known = this.#told.get(replicaId) === generation;
-    this.#told.set(replicaId, generation);
-    const told: GrantedLease = { model, replicaId, generation, queuedMs, coldStartMs };
-    const { upstream } = lease;
-    const idleConnections = Math.ceil(upstream.connections / this.#workers);
-    const all = known ? told : { ...told, upstream: { ...upstream, idleConnections } };
-    this.#say({ kind: 'granted', id, lease: all, facts: this.#factsOf(model) });
+    const { model, replicaId, generation, queuedMs, coldStartMs, upstream } = lease;
+    const start = coldStartMs > 0 ? this.#options.startOf(replicaId) : undefined;
+    // Another object is another upstream: a reload may give one other credentials.
+    const news = this.#told.get(replicaId) === upstream ? null : this.#shareOf(upstream);
+    this.#told.set(replicaId, upstream);
+    const told = { model, replicaId, generation, queuedMs, coldStartMs };
+    const all: GrantedLease = { ...told, ...(news && { upstream: news }), ...(start && { start }) };
+    this.#options.say({ kind: 'granted', id, lease: all, facts: this.#factsOf(model) });
+  }
+
+  #shareOf(upstream: Upstream): Upstream {
+    return { ...upstream, idleConnections: Math.ceil(upstream.connections / this.#options.workers) };
   }
 
   #refused(held: Held, error: GatewayError, atOnce: boolean): void {
@@ -132,7 +141,7 @@ export class WorkerDesk {
     held.ticket = null;
     if (this.#held.get(id) !== held) return;
     this.#held.delete(id);
-    this.#say({ kind: 'refused', id, error, atOnce, model, facts: this.#factsOf(model) });
+    this.#options.say({ kind: 'refused', id, error, atOnce, model, facts: this.#factsOf(model) });
   }
 
   #abandon(id: string): void {
@@ -145,8 +154,8 @@ export class WorkerDesk {
 
   #retry(id: string): void {
     const lease = this.#held.get(id)?.lease;
-    if (!lease?.alive) this.#say({ kind: 'retry', id, may: false });
-    else lease.mayRetry((may) => this.#say({ kind: 'retry', id, may }));
+    if (!lease?.alive) this.#options.say({ kind: 'retry', id, may: false });
+    else lease.mayRetry((may) => this.#options.say({ kind: 'retry', id, may }));
   }
 
   #giveBack(id: string): void {
@@ -158,6 +167,6 @@ export class WorkerDesk {
   }
 
   #factsOf(model: string): QueueFacts {
-    return this.#gate.queueFacts(model);
+    return this.#options.gate.queueFacts(model);
   }
 }

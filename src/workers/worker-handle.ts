@@ -55,12 +55,17 @@ export class WorkerHandle {
   #toldMoving = '';
 
   constructor(options: WorkerHandleOptions) {
-    const { process, clock, gate } = options;
+    const { process, clock, gate, telemetry } = options;
     this.#options = options;
     this.number = options.number;
     this.pid = process.pid;
     this.startedAt = clock.monotonic();
-    this.desk = new WorkerDesk(gate, options.workers, (message) => this.say(message));
+    this.desk = new WorkerDesk({
+      gate,
+      workers: options.workers,
+      say: (message) => this.say(message),
+      startOf: (replicaId) => telemetry.tracing?.starts.contextOf(replicaId),
+    });
     this.#link = new Link(process.link, clock, (message) => this.#hear(message));
     const silent = new Promise<void>((resolve) => {
       process.link.once('close', () => resolve());
@@ -148,6 +153,8 @@ export class WorkerHandle {
       case 'drained':
         this.drained = true;
         return changed(this);
+      default:
+        throw new Error(`a worker said ${message.kind}, which is the gate's`);
     }
   }
 }

@@ -60,7 +60,10 @@ class Worker {
     this.#options = options;
     const { side, platform } = options;
     this.#link = new Link(side.link, platform.clock, (message) => this.#hear(message));
-    this.#gate = new RemoteGate((message) => this.#say(message));
+    this.#gate = new RemoteGate(
+      (message) => this.#say(message),
+      (replicaId, span) => this.#serving?.telemetry.tracing?.starts.begunElsewhere(replicaId, span),
+    );
     this.#connections = new HandedConnections(() => this.#say({ kind: 'closed', connections: 1 }));
   }
 
@@ -140,7 +143,8 @@ class Worker {
 
   /** One pulse is due, and goes on while there is anything to tell of. */
   #beat(): void {
-    this.#pulse ??= this.#options.platform.clock.after(PULSE, () => {
+    if (this.#pulse !== null) return;
+    this.#pulse = this.#options.platform.clock.after(PULSE, () => {
       this.#pulse = null;
       const stats = this.#serving?.proxy.stats() ?? null;
       const text = JSON.stringify(stats);
@@ -165,7 +169,10 @@ class Worker {
       case 'refuse':
         return proxy?.refuseNew();
       case 'drain':
-        void this.#drain(message.limit);
+        return void this.#drain(message.limit);
+      default:
+        // The gate's alone.
+        return;
     }
   }
 
