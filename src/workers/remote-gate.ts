@@ -11,7 +11,8 @@ const NO_FACTS: QueueFacts = { depth: 0, maxQueueSize: 0, maxConcurrent: 0 };
 
 /** A generation of a replica, as leases of this worker share it. */
 interface Known {
-  upstream: Upstream;
+  /** Changed in place: connections and leases that have it follow a reload, as they do in the controller's process. */
+  readonly upstream: Upstream;
   readonly generation: number;
   ready: boolean;
   /** Bytes moved since this was told. */
@@ -141,8 +142,7 @@ export class RemoteGate implements Gate {
   #granted({ id, lease: granted, facts }: Granted): void {
     const { replicaId, generation, upstream, model, start } = granted;
     const known = this.#replicas.get(replicaId);
-    // A reload may give the same replica another one: leases before it go on as they were.
-    if (upstream && known?.generation === generation) known.upstream = upstream;
+    if (upstream && known?.generation === generation) Object.assign(known.upstream, upstream);
     else if (upstream) this.#replicas.set(replicaId, { upstream, generation, ready: true, moved: false });
     if (start) this.#started(replicaId, start);
     this.#learn(model, facts);

@@ -23,8 +23,8 @@ export interface WorkerDeskOptions {
 export class WorkerDesk {
   readonly #options: WorkerDeskOptions;
   readonly #held = new Map<string, Held>();
-  /** By replica: where its leases go, as the worker knows it. */
-  readonly #told = new Map<string, Upstream>();
+  /** By replica: where its leases go, as the worker was told it last. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: WorkerDeskOptions) {
     this.#options = options;
@@ -124,16 +124,20 @@ export class WorkerDesk {
     }
     const { model, replicaId, generation, queuedMs, coldStartMs, upstream } = lease;
     const start = coldStartMs > 0 ? this.#options.startOf(replicaId) : undefined;
-    // Another object is another upstream: a reload may give one other credentials.
-    const news = this.#told.get(replicaId) === upstream ? null : this.#shareOf(upstream);
-    this.#told.set(replicaId, upstream);
+    const news = this.#newsOf(generation, upstream);
     const told = { model, replicaId, generation, queuedMs, coldStartMs };
     const all: GrantedLease = { ...told, ...(news && { upstream: news }), ...(start && { start }) };
     this.#options.say({ kind: 'granted', id, lease: all, facts: this.#factsOf(model) });
   }
 
-  #shareOf(upstream: Upstream): Upstream {
-    return { ...upstream, idleConnections: Math.ceil(upstream.connections / this.#options.workers) };
+  /** What the worker has to learn before it goes there; a reload may give the same one other credentials, or more slots. */
+  #newsOf(generation: number, given: Upstream): Upstream | null {
+    const { id, connections } = given;
+    const upstream = { ...given, idleConnections: Math.ceil(connections / this.#options.workers) };
+    const text = `${generation} ${JSON.stringify(upstream)}`;
+    if (this.#told.get(id) === text) return null;
+    this.#told.set(id, text);
+    return upstream;
   }
 
   #refused(held: Held, error: GatewayError, atOnce: boolean): void {
