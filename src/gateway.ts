@@ -11,12 +11,9 @@ import { FootprintFile } from './controller/footprint-file.ts';
 import type { UpstreamPools } from './controller/gate.ts';
 import { reconcile } from './controller/reconcile.ts';
 import { StartTimesFile } from './controller/start-times-file.ts';
-import type { DriverKind } from './core/settings.ts';
-import type { ReplicaRef } from './core/state.ts';
 import { createDataPlane, poolsOf, type DataPlane } from './data-plane.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
-import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes, type ReplaceableRuntimes } from './model-runtimes.ts';
 import { createFileFacts } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
@@ -28,6 +25,7 @@ import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import { PinBook } from './pin-book.ts';
 import { createSource, makeOf, reconcilingOf } from './reloading.ts';
 import type { ConfigSource, Ends, Present, Source } from './reloading.ts';
+import { keptDrivers, killEngines } from './ending-engines.ts';
 import { gatewayError, GatewayFailure } from './errors.ts';
 import { SECOND, type Milliseconds } from './units.ts';
 
@@ -78,11 +76,6 @@ export interface Gateway {
 
 /** What a verified stop of the engines may take beyond the drain itself. */
 const STOP_MARGIN: Milliseconds = 2 * SECOND;
-
-/** A launch that is under way when everything ends at once: until its process is seen to be gone. */
-const KILL_LIMIT: Milliseconds = 2 * SECOND;
-/** A daemon takes longer to end a container than the system to end a process. */
-const KILL_LIMIT_CONTAINER: Milliseconds = 4 * SECOND;
 
 /** What is written may take this long to be read. */
 const FLUSH_LIMIT: Milliseconds = 2 * SECOND;
@@ -366,40 +359,4 @@ class WiredGateway implements Gateway {
     await stateDir.release();
     telemetry.flush();
   }
-}
-
-/**
- * Processes are children: without the gateway nobody would stop them when idle. Containers were meant to outlive it, and
- * the next gateway finds them.
- */
-function keptDrivers({ server }: Config): readonly DriverKind[] {
-  if (server.onShutdown === 'stop') return [];
-  return server.onShutdown === 'leave' ? ['docker', 'external', 'process', 'simulated'] : ['docker'];
-}
-
-/** Nothing that policy says must go may outlive the gateway: whole groups and containers, without asking. */
-async function killEngines({ present, controller, runtimes, platform, telemetry }: Parts): Promise<void> {
-  const kept = keptDrivers(present.made.config);
-  const ending: Promise<void>[] = [];
-  for (const { id, generation, phase, driver, endpoint } of controller.state.replicas.values()) {
-    if (kept.includes(driver) || driver === 'external' || phase === 'reserved') continue;
-    const pid = driver === 'process' ? (endpoint?.pid ?? null) : null;
-    try {
-      if (pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
-      // Its process may be about to exist, and nobody but the driver will hear of it.
-      else ending.push(stopSoon(runtimes, driver, { id, generation }));
-    } catch (error) {
-      telemetry.log.error({ err: error, replica: id }, 'its engine cannot be killed; it is left');
-    }
-  }
-  await Promise.all(ending);
-}
-
-async function stopSoon(runtimes: ModelRuntimes, kind: DriverKind, replica: ReplicaRef): Promise<void> {
-  const timeout = kind === 'docker' ? KILL_LIMIT_CONTAINER : KILL_LIMIT;
-  // What cannot be ended is found by the next run.
-  await runtimes
-    .driverOf(kind)
-    ?.stop(replica, { timeout, starting: true, cutConnections: () => undefined })
-    .catch(() => undefined);
 }

@@ -88,6 +88,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
     from: ['config', 'platform', 'proxy', 'workers'],
     types: ['controller', 'reloading.ts', 'telemetry'],
   },
+  'ending-engines.ts': { types: ['config', 'controller', 'core', 'platform', 'reloading.ts', 'telemetry'] },
   'worker.ts': { from: ['admin/control-paths.ts', 'platform', 'workers'] },
   'reloader.ts': { from: ['config'], types: ['core', 'platform', 'telemetry'] },
   'reloading.ts': {
@@ -120,6 +121,7 @@ const ZONES: Readonly<Record<string, Zone>> = {
       ],
       ...[
         'data-plane.ts',
+        'ending-engines.ts',
         'fleet-devices.ts',
         'fleet-settings.ts',
         'model-runtimes.ts',

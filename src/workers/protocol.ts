@@ -6,6 +6,7 @@
 import type { AccessOptions } from '../auth/access.ts';
 import type { Ask, QueueFacts, Upstream } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
+import type { ComingStart } from '../core/lifecycle/forecast.ts';
 import type { GatewayError } from '../errors.ts';
 import type { Address, DataPlaneStats } from '../proxy/proxy.ts';
 import type { ProxySettings } from '../proxy/settings.ts';
@@ -43,8 +44,15 @@ export type ToWorker =
   | { readonly kind: 'left'; readonly replicaId: string; readonly generation: number }
   | { readonly kind: 'close'; readonly replicaId: string }
   | { readonly kind: 'destroy'; readonly replicaId: string }
-  /** Replicas whose token counters moved lately; all others' did not. */
-  | { readonly kind: 'moving'; readonly replicas: readonly string[] }
+  /**
+   * Of what its requests hold and wait for: replicas whose token counters moved lately, and starts that are under way. All
+   * others do not move, and are not under way.
+   */
+  | {
+      readonly kind: 'outlook';
+      readonly moving: readonly string[];
+      readonly starts: readonly (readonly [model: string, start: ComingStart])[];
+    }
   /** The shutdown has begun. */
   | { readonly kind: 'refuse' }
   | { readonly kind: 'drain'; readonly limit: Milliseconds };

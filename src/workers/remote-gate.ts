@@ -1,6 +1,7 @@
 /** The gate in a worker: asks the controller over the link and hears later, in the order in which it was decided. */
 import type { Ask, Gate, Lease, QueueFacts, Ticket, TicketSink, Upstream } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
+import type { ComingStart } from '../core/lifecycle/forecast.ts';
 import { gatewayError } from '../errors.ts';
 import type { SpanReference } from '../telemetry/tracing.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
@@ -34,6 +35,7 @@ export class RemoteGate implements Gate {
   readonly #asked = new Map<string, Asked>();
   readonly #replicas = new Map<string, Known>();
   readonly #facts = new Map<string, QueueFacts>();
+  #starts: ReadonlyMap<string, ComingStart> = new Map();
 
   /** `started`: told of the span of a start, before the lease that waited for it. */
   constructor(
@@ -58,6 +60,11 @@ export class RemoteGate implements Gate {
   /** As of the last answer about this model. */
   queueFacts(model: string): QueueFacts {
     return this.#facts.get(model) ?? NO_FACTS;
+  }
+
+  /** As it was told a moment ago. */
+  comingStart(model: string): ComingStart | null {
+    return this.#starts.get(model) ?? null;
   }
 
   /** What holds until something is heard. */
@@ -115,7 +122,8 @@ export class RemoteGate implements Gate {
       case 'drain':
         this.accepting = false;
         return;
-      case 'moving':
+      case 'outlook':
+        this.#starts = new Map(message.starts);
         return;
     }
   }

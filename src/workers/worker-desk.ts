@@ -45,6 +45,11 @@ export class WorkerDesk {
     return new Set([...this.#held.values()].flatMap(({ lease }) => (lease === null ? [] : [lease.replicaId])));
   }
 
+  /** What its requests wait for. */
+  models(): ReadonlySet<string> {
+    return new Set([...this.#held.values()].flatMap(({ lease, ask }) => (lease === null ? [ask.model] : [])));
+  }
+
   /** True when the message was one of the gate's. */
   hear(message: FromWorker): boolean {
     switch (message.kind) {

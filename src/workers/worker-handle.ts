@@ -52,7 +52,8 @@ export class WorkerHandle {
   readonly #options: WorkerHandleOptions;
   readonly #link: Link<ToWorker, FromWorker>;
   #gone = false;
-  #toldMoving = '';
+  /** None is what it takes for granted. */
+  #toldOutlook = JSON.stringify({ kind: 'outlook', moving: [], starts: [] });
 
   constructor(options: WorkerHandleOptions) {
     const { process, clock, gate, telemetry } = options;
@@ -109,13 +110,18 @@ export class WorkerHandle {
     return { ...exit, connections, leases, waiting };
   }
 
-  /** Of its own replicas alone: it judges no other. */
-  #tellMoving(): void {
-    const replicas = [...this.desk.replicas()].filter((id) => this.#options.countersMoving(id)).toSorted();
-    const told = replicas.join(' ');
-    if (told === this.#toldMoving) return;
-    this.#toldMoving = told;
-    this.say({ kind: 'moving', replicas });
+  #tellOutlook(): void {
+    const { countersMoving, gate } = this.#options;
+    const moving = [...this.desk.replicas()].filter(countersMoving).toSorted();
+    const starts = [...this.desk.models()].flatMap((model) => {
+      const start = gate.comingStart(model);
+      return start === null ? [] : [[model, start] as const];
+    });
+    const outlook: ToWorker = { kind: 'outlook', moving, starts };
+    const text = JSON.stringify(outlook);
+    if (text === this.#toldOutlook) return;
+    this.#toldOutlook = text;
+    this.say(outlook);
   }
 
   #hear(message: FromWorker): void {
@@ -140,7 +146,7 @@ export class WorkerHandle {
       case 'pulse':
         this.desk.touched(message.touched);
         if (message.stats !== null) this.stats = message.stats;
-        return this.#tellMoving();
+        return this.#tellOutlook();
       case 'taken':
         this.handing = false;
         return changed(this);

@@ -163,8 +163,8 @@ class Worker {
         return proxy?.pools.close(message.replicaId);
       case 'destroy':
         return proxy?.pools.destroy(message.replicaId);
-      case 'moving':
-        this.#moving = new Set(message.replicas);
+      case 'outlook':
+        this.#moving = new Set(message.moving);
         return;
       case 'refuse':
         return proxy?.refuseNew();
