@@ -13,6 +13,8 @@ export interface Ask {
   readonly stream: boolean;
   /** How long the client waits for a head, from now; null = unknown, or heartbeats will come. */
   readonly patience: Milliseconds | null;
+  /** As its client knows it: for the books of whoever outlives the asker. */
+  readonly request?: { readonly id: string; readonly route: string };
 }
 
 /** Told exactly one of granted / refused, later than `acquire`; after granted possibly `cut`, once. Never called inside `acquire`. */

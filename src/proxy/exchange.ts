@@ -157,6 +157,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
       keyId: principal.keyId,
       stream: body.stream,
       patience: this.heartbeats === null ? patienceOf(request.headers) : null,
+      request: { id: this.requestId, route: this.endpoint.name },
     };
     this.take(gate.acquire(ask, this));
     this.ledger.admittedAt = this.now;

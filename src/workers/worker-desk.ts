@@ -2,11 +2,15 @@
 import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, Upstream } from '../controller/gate.ts';
 import type { LeaseOutcome } from '../core/events.ts';
 import type { GatewayError } from '../errors.ts';
+import type { Clock } from '../platform/platform.ts';
 import type { SpanReference } from '../telemetry/tracing.ts';
+import type { Milliseconds } from '../units.ts';
 import type { FromWorker, GrantedLease, ToWorker } from './protocol.ts';
 
 interface Held {
   readonly ask: Ask;
+  /** Monotonic. */
+  readonly since: Milliseconds;
   ticket: Ticket | null;
   lease: Lease | null;
 }
@@ -16,8 +20,17 @@ export interface WorkerDeskOptions {
   /** So many share the idle connections to an engine. */
   readonly workers: number;
   readonly say: (message: ToWorker) => void;
+  readonly clock: Pick<Clock, 'monotonic'>;
   /** The span of a replica's start, where there are traces. */
   readonly startOf: (replicaId: string) => SpanReference | undefined;
+}
+
+/** A request whose worker is gone, with the lease that it held. */
+export interface LostRequest {
+  readonly ask: Ask;
+  readonly lease: Lease | null;
+  /** Since it asked. */
+  readonly lastedMs: Milliseconds;
 }
 
 export class WorkerDesk {
@@ -91,16 +104,19 @@ export class WorkerDesk {
   }
 
   /** The worker is gone, and its sockets with it: nothing works for its requests any more, and nobody waits for them. */
-  lost(outcome: LeaseOutcome): void {
+  lost(outcome: LeaseOutcome): readonly LostRequest[] {
     const held = [...this.#held.values()];
     this.#held.clear();
+    const now = this.#options.clock.monotonic();
+    const lost = held.map(({ ask, since, lease }) => ({ ask, lease, lastedMs: now - since }));
     // Who waits goes first, so that no lease which is freed here is granted to the dead.
     for (const { ticket } of held) ticket?.abandon();
     for (const { lease } of held) lease?.release(outcome);
+    return lost;
   }
 
   #acquire(ask: Ask): void {
-    const held: Held = { ask, ticket: null, lease: null };
+    const held: Held = { ask, since: this.#options.clock.monotonic(), ticket: null, lease: null };
     this.#held.set(ask.id, held);
     const next = this.#options.gate.acquire(ask, {
       granted: (lease) => this.#granted(held, lease),

@@ -5,10 +5,11 @@ import type { Clock } from '../platform/platform.ts';
 import type { WorkerProcess } from '../platform/worker-process.ts';
 import type { DataPlaneStats } from '../proxy/proxy.ts';
 import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
+import type { RequestRecord } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
 import { Link } from './link.ts';
 import type { FromWorker, Parcel, ToWorker } from './protocol.ts';
-import { WorkerDesk } from './worker-desk.ts';
+import { WorkerDesk, type LostRequest } from './worker-desk.ts';
 
 export interface WorkerHandleOptions {
   /** 1 = the first. One that takes the place of another has its number. */
@@ -64,6 +65,7 @@ export class WorkerHandle {
     this.desk = new WorkerDesk({
       gate,
       workers: options.workers,
+      clock,
       say: (message) => this.say(message),
       startOf: (replicaId) => telemetry.tracing?.starts.contextOf(replicaId),
     });
@@ -106,8 +108,33 @@ export class WorkerHandle {
     const { leases, waiting } = desk;
     this.connections = 0;
     this.stats = null;
-    desk.lost('internal');
+    for (const lost of desk.lost('internal')) this.#options.telemetry.requestEnded(this.#recordOf(lost));
     return { ...exit, connections, leases, waiting };
+  }
+
+  /** What the worker would have said at its end, as far as it is known here. */
+  #recordOf({ ask, lease, lastedMs }: LostRequest): RequestRecord {
+    return {
+      id: ask.request?.id ?? ask.id,
+      keyId: ask.keyId,
+      method: 'POST',
+      route: ask.request?.route ?? 'unknown',
+      model: ask.model,
+      stream: ask.stream,
+      // What its client saw of the answer is gone with the worker.
+      status: 0,
+      outcome: 'internal',
+      code: 'internal_error',
+      replica: lease?.replicaId ?? null,
+      startedAt: this.#options.clock.wall() - lastedMs,
+      durationMs: lastedMs,
+      firstByteMs: null,
+      queueMs: lease?.queuedMs ?? lastedMs,
+      coldStartMs: lease?.coldStartMs ?? 0,
+      addedMs: null,
+      attempts: lease === null ? 0 : 1,
+      ...{ bytesIn: 0, bytesOut: 0, promptTokens: null, completionTokens: null },
+    };
   }
 
   #tellOutlook(): void {

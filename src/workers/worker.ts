@@ -93,7 +93,7 @@ class Worker {
     const { configuration, listen, control, traces, version, gatewayId } = start;
     const telemetry = new RemoteTelemetry({
       clock: platform.clock,
-      say: (message) => this.#say(message),
+      say: (message) => this.#tell(message),
       unsent: () => this.#link.backlog,
       configuration,
     });
@@ -138,6 +138,12 @@ class Worker {
 
   #say(message: FromWorker): void {
     this.#link.say(message);
+    this.#beat();
+  }
+
+  /** Of what has happened: nobody waits for it. */
+  #tell(message: FromWorker): void {
+    this.#link.tell(message);
     this.#beat();
   }
 

@@ -78,11 +78,13 @@ describe('three workers', () => {
       expect(headers).toMatchObject({ 'x-max-concurrent': '5', 'x-max-queue-size': '20' });
     expect(await engineStats(gateway, 'one')).toMatchObject({ max_running: 5, running: 0 });
     await untilAtRest(gateway);
-    const lines = accessLines(gateway).slice(before);
-    expect(lines.filter((id) => id.startsWith('r')).toSorted()).toEqual(
-      Array.from({ length: 100 }, (_, index) => `r${index}`).toSorted(),
-    );
-    expect(await metric(gateway, 'requests_total', { route: 'chat_completions' })).toBe(130);
+    await until(async () => {
+      const lines = accessLines(gateway).slice(before);
+      expect(lines.filter((id) => id.startsWith('r')).toSorted()).toEqual(
+        Array.from({ length: 100 }, (_, index) => `r${index}`).toSorted(),
+      );
+      expect(await metric(gateway, 'requests_total', { route: 'chat_completions' })).toBe(130);
+    });
     expect(await metric(gateway, 'workers')).toBe(WORKERS);
   });
 
@@ -206,6 +208,11 @@ describe('a worker that is killed under load', () => {
     expect(aborted).toBe(6 - running);
     expect(aborted).toBeGreaterThanOrEqual(1);
     expect(await metric(gateway, 'worker_exits_total')).toBe(1);
+    // One line for each, with the id that its client was told, and none twice.
+    const lost = gateway.lines.filter((line) => line.includes('"outcome":"internal"'));
+    expect(lost).toHaveLength((ends['cut'] ?? 0) + aborted);
+    const ids = accessLines(gateway);
+    expect(new Set(ids).size).toBe(ids.length);
     const told = gateway.lines.filter((line) => line.includes('a worker of the data plane ended'));
     expect(told).toHaveLength(1);
     expect(JSON.parse(told[0] ?? '')).toMatchObject({
