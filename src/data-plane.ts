@@ -1,4 +1,5 @@
 /** The data plane of a configuration: in this process, or in worker processes beside it. Wiring, not policy. */
+import { MOST_AUTO_WORKERS } from './config/checks/relations.ts';
 import type { Config } from './config/config.ts';
 import type { UpstreamPools } from './controller/gate.ts';
 import { logSecrets } from './config/log-secrets.ts';
@@ -9,9 +10,6 @@ import type { Present } from './reloading.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import type { WorkersFacts } from './telemetry/telemetry.ts';
 import { WorkerPlane } from './workers/worker-plane.ts';
-
-/** With `workers: auto`: beyond these the one controller has more to do than they. */
-const MOST_AUTO_WORKERS = 8;
 
 export interface DataPlane {
   readonly proxy: Proxy;

@@ -44,7 +44,7 @@ interface Side {
   readonly options?: GatewayOptions;
 }
 
-export interface Turns {
+interface Turns {
   readonly id: string;
   readonly unit: string;
   readonly concurrency: number;
@@ -107,23 +107,21 @@ async function inTurns(turns: Turns, sides: readonly Running[], swap: boolean): 
 
 interface Bounds {
   readonly rounds: number;
-  readonly turns?: readonly Turns[];
   /** Seconds; no round starts after it. Fewer rounds say less, and what says less fails less. */
   readonly limit: number;
   readonly say?: (line: string) => void;
 }
 
 /** Ratios are `now` over `before`. */
-export async function compare(before: Side, now: Side, bounds: Bounds): Promise<readonly Compared[]> {
-  const { rounds, limit, say, turns: all = TURNS } = bounds;
-  const told = new Map<string, Told[]>(all.map(({ id }) => [id, []]));
+export async function compare(before: Side, now: Side, { rounds, limit, say }: Bounds): Promise<readonly Compared[]> {
+  const told = new Map<string, Told[]>(TURNS.map(({ id }) => [id, []]));
   const end = performance.now() + limit * 1_000;
   for (let round = 0; round < rounds && performance.now() < end; round++) {
     const start = (side: Side): Promise<Running> => startGateway(side.build, side.options);
     const sides = await Promise.all([start(before), start(now)]);
     try {
       await Promise.all(sides.map(warmUp));
-      for (const turns of all) {
+      for (const turns of TURNS) {
         const one = await inTurns(turns, sides, round % 2 === 1);
         told.get(turns.id)?.push(one);
         const [first, second] = one.costs;
@@ -135,7 +133,7 @@ export async function compare(before: Side, now: Side, bounds: Bounds): Promise<
       await Promise.all(sides.map((side) => side.stop()));
     }
   }
-  return all.map(({ id, unit }) => judged(id, unit, told.get(id) ?? []));
+  return TURNS.map(({ id, unit }) => judged(id, unit, told.get(id) ?? []));
 }
 
 export function judged(workload: string, unit: string, told: readonly Told[]): Compared {

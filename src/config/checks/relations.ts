@@ -59,8 +59,8 @@ function checkLimits(input: CheckInput): void {
   checkShares(input);
 }
 
-/** Of how many `auto` may mean, the most. */
-const MOST_AUTO_WORKERS = 8;
+/** `workers: auto` means no more: beyond these the one controller has more to do than they. */
+export const MOST_AUTO_WORKERS = 8;
 
 /** Each worker holds bodies up to its share of all of them. */
 function checkShares(input: CheckInput): void {
