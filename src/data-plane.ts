@@ -9,7 +9,6 @@ import { createProxy, type Proxy, type ProxyOptions } from './proxy/proxy.ts';
 import type { Present } from './reloading.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import type { WorkersFacts } from './telemetry/telemetry.ts';
-import { WorkerPlane } from './workers/worker-plane.ts';
 
 export interface DataPlane {
   readonly proxy: Proxy;
@@ -30,7 +29,7 @@ export interface DataPlaneOptions extends ProxyOptions {
   readonly workerProgram: string | undefined;
 }
 
-export function createDataPlane(options: DataPlaneOptions): DataPlane {
+export async function createDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
   const { config } = options.present.made;
   const count = workerCount(config, options.platform);
   if (count === 1) {
@@ -41,6 +40,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   if (workerProgram === undefined)
     throw new Error('server.workers: whoever embeds the gateway names no worker program');
   const { url, ...traces } = config.telemetry.traces;
+  const { WorkerPlane } = await import('./workers/worker-plane.ts');
   const plane = new WorkerPlane({
     ...options,
     count,

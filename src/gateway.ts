@@ -122,7 +122,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     random: platform.random,
     gateway: { id: stateDir.gatewayId, version: options.version },
   });
-  const plane = createDataPlane({
+  const plane = await createDataPlane({
     present,
     gatewayId: stateDir.gatewayId,
     version: options.version,

@@ -149,6 +149,7 @@ const REGISTERED: Readonly<Record<string, readonly string[]>> = {
 
 /** Files that may load a module while running, with the reason. */
 const DYNAMIC: Readonly<Record<string, string>> = {
+  'src/data-plane.ts': 'worker processes, only where they are configured',
   'src/drivers/docker/client.ts': 'the Docker client, only where engines run in containers',
   'src/probes/docker/docker-connection.ts': 'the Docker client, only where the probe needs it',
   'src/telemetry/traces/load-tracing.ts': 'OpenTelemetry, only where traces are configured',
