@@ -43,7 +43,7 @@ export class ConnectionHall {
     });
   }
 
-  /** Hands over what waits, as far as there is somebody to take it. One at a time to each: the next may find another better. */
+  /** Hands over what waits, as far as there is somebody to take it. */
   dispatch(): void {
     while (this.#waiting.length > 0) {
       const worker = this.#least();
@@ -74,7 +74,7 @@ export class ConnectionHall {
   #least(): WorkerHandle | null {
     let least: WorkerHandle | null = null;
     for (const worker of this.#options.workers()) {
-      if (!worker.ready || worker.handing || worker.connections >= this.#options.limitOfWorker) continue;
+      if (!worker.ready || worker.connections >= this.#options.limitOfWorker) continue;
       if (least === null || worker.connections < least.connections) least = worker;
     }
     return least;

@@ -20,7 +20,7 @@ export interface WorkerHandleOptions {
   readonly gate: Gate;
   readonly telemetry: GatewayTelemetry;
   readonly clock: Clock;
-  /** What it says has changed what is known of it: it can take a connection, serves a configuration, has ended its drain. */
+  /** What it says has changed what is known of it: a connection is closed, it serves a configuration, has ended its drain. */
   readonly changed: (worker: WorkerHandle) => void;
   /** The engine's token counters changed lately. */
   readonly countersMoving: (replicaId: string) => boolean;
@@ -44,14 +44,14 @@ export class WorkerHandle {
   readonly ended: Promise<WorkerEnd>;
   /** Of clients, those on their way to it included. */
   connections = 0;
-  /** One was sent, and has not arrived yet. */
-  handing = false;
   /** Version of the configuration that it serves with; 0 = it does not serve yet. */
   configured = 0;
   drained = false;
   stats: DataPlaneStats | null = null;
   readonly #options: WorkerHandleOptions;
   readonly #link: Link<ToWorker, FromWorker>;
+  /** Sent, in this order, and not arrived yet. */
+  readonly #travelling: Socket[] = [];
   #gone = false;
   /** None is what it takes for granted. */
   #toldOutlook = JSON.stringify({ kind: 'outlook', moving: [], starts: [] });
@@ -94,7 +94,7 @@ export class WorkerHandle {
 
   hand(connection: Socket): void {
     this.connections += 1;
-    this.handing = true;
+    this.#travelling.push(connection);
     this.#options.process.send({ kind: 'connection' } satisfies Parcel, connection);
   }
 
@@ -107,6 +107,8 @@ export class WorkerHandle {
     const { connections, desk } = this;
     const { leases, waiting } = desk;
     this.connections = 0;
+    // What Node had not sent yet is still ours to close.
+    for (const connection of this.#travelling.splice(0)) connection.destroy();
     this.stats = null;
     for (const lost of desk.lost('internal')) this.#options.telemetry.requestEnded(this.#recordOf(lost));
     return { ...exit, connections, leases, waiting };
@@ -175,8 +177,8 @@ export class WorkerHandle {
         if (message.stats !== null) this.stats = message.stats;
         return this.#tellOutlook();
       case 'taken':
-        this.handing = false;
-        return changed(this);
+        this.#travelling.shift();
+        return;
       case 'closed':
         this.connections -= message.connections;
         return changed(this);

@@ -7,5 +7,4 @@ describe('with three workers', async () => {
   await import('./smoke.test.ts');
   await import('./openai-client.test.ts');
   await import('./anthropic-client.test.ts');
-  await import('./reload-following.test.ts');
 });
