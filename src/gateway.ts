@@ -11,11 +11,9 @@ import { FootprintFile } from './controller/footprint-file.ts';
 import type { UpstreamPools } from './controller/gate.ts';
 import { reconcile } from './controller/reconcile.ts';
 import { StartTimesFile } from './controller/start-times-file.ts';
-import type { DriverKind } from './core/settings.ts';
-import type { ReplicaRef } from './core/state.ts';
+import { createDataPlane, poolsOf, type DataPlane } from './data-plane.ts';
 import { listedDevices, missingDevices, namesDevices } from './fleet-devices.ts';
 import { toFleetSettings } from './fleet-settings.ts';
-import type { ModelRuntimes } from './controller/model-runtime.ts';
 import { createModelRuntimes, type ReplaceableRuntimes } from './model-runtimes.ts';
 import { createFileFacts } from './model-sizes.ts';
 import type { Platform } from './platform/platform.ts';
@@ -23,11 +21,11 @@ import { openStateDir, type StateDir } from './platform/state-dir.ts';
 import type { Probe } from './probes/probe.ts';
 import { createProbe } from './probes/registry.ts';
 import type { Network } from './proxy/network.ts';
-import { createProxy, type Proxy } from './proxy/proxy.ts';
 import type { GatewayTelemetry } from './telemetry/create-telemetry.ts';
 import { PinBook } from './pin-book.ts';
 import { createSource, makeOf, reconcilingOf } from './reloading.ts';
 import type { ConfigSource, Ends, Present, Source } from './reloading.ts';
+import { keptDrivers, killEngines } from './ending-engines.ts';
 import { gatewayError, GatewayFailure } from './errors.ts';
 import { SECOND, type Milliseconds } from './units.ts';
 
@@ -45,6 +43,8 @@ export interface GatewayOptions {
   readonly bug?: (error: unknown) => void;
   /** Folder of the built dashboard; without it a plain page stands at `/`. */
   readonly dashboard?: string;
+  /** Path of the program of a worker; without it `server.workers` has to be 1. */
+  readonly workerProgram?: string;
   /** Where the data plane's sockets come from; the system's, unless said otherwise. */
   readonly network?: Network;
   /** Where another configuration comes from; without it this one stays. */
@@ -77,11 +77,6 @@ export interface Gateway {
 /** What a verified stop of the engines may take beyond the drain itself. */
 const STOP_MARGIN: Milliseconds = 2 * SECOND;
 
-/** A launch that is under way when everything ends at once: until its process is seen to be gone. */
-const KILL_LIMIT: Milliseconds = 2 * SECOND;
-/** A daemon takes longer to end a container than the system to end a process. */
-const KILL_LIMIT_CONTAINER: Milliseconds = 4 * SECOND;
-
 /** What is written may take this long to be read. */
 const FLUSH_LIMIT: Milliseconds = 2 * SECOND;
 
@@ -97,20 +92,19 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gateway> {
   const { config, platform, telemetry } = options;
-  const parts: { proxy?: Proxy } = {};
+  const parts: { plane?: DataPlane } = {};
   const present: Present = { made: makeOf(config, platform) };
-  const fleet = await createFleet(options, present, stateDir, {
-    close: (replicaId) => parts.proxy?.pools.close(replicaId),
-    destroy: (replicaId) => parts.proxy?.pools.destroy(replicaId),
-  });
+  const fleet = await createFleet(options, present, stateDir, poolsOf(parts));
   const { controller, runtimes } = fleet;
   telemetry.setModels(config.models.keys());
   telemetry.setSecrets(logSecrets(config, platform.env));
   await startTraces(options, stateDir.gatewayId);
   const ends = { ending: new AbortController(), closing: new AbortController() };
-  const source =
-    options.source &&
-    createSource({ ...options, ...fleet, present, ends, accessChanged: () => admin.accessChanged() }, options.source);
+  const configChanged = (): void => {
+    admin.accessChanged();
+    plane.configure();
+  };
+  const source = options.source && createSource({ ...options, ...fleet, present, ends, configChanged }, options.source);
   const control = new Commands(controller, runtimes, () => []);
   const { dashboard } = options;
   const pages = { ...platform.files, sha256: platform.sha256 };
@@ -122,12 +116,17 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     reload: (dryRun) => gateway.reload('api', dryRun),
     access: () => present.made.access,
     telemetry,
-    proxyStats: () => proxy.stats(),
+    proxyStats: () => plane.proxy.stats(),
+    workers: () => plane.workers(),
     clock: platform.clock,
     random: platform.random,
     gateway: { id: stateDir.gatewayId, version: options.version },
   });
-  const proxy = createProxy({
+  const plane = await createDataPlane({
+    present,
+    gatewayId: stateDir.gatewayId,
+    version: options.version,
+    workerProgram: options.workerProgram,
     settings: () => present.made.proxySettings,
     gate: controller.desk,
     access: { check: (need, facts) => present.made.access.check(need, facts) },
@@ -138,15 +137,17 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     control: admin.main,
     ...(options.network && { network: options.network }),
   });
-  parts.proxy = proxy;
+  parts.plane = plane;
   const problems = (): Config['problems'] => source?.reloader.problems ?? config.problems;
   telemetry.observe({
     snapshot: () => controller.snapshot(),
-    proxyStats: () => proxy.stats(),
+    proxyStats: () => plane.proxy.stats(),
+    workers: () => plane.workers()?.running.length ?? null,
     configProblems: () => problems().filter((problem) => problem.severity !== 'info').length,
     ...(source && { configLoadedAt: () => source.reloader.inForce.loadedAt }),
   });
-  const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, proxy, ends, source });
+  const { proxy } = plane;
+  const gateway = new WiredGateway({ ...options, ...fleet, present, stateDir, admin, plane, proxy, ends, source });
   return gateway;
 }
 
@@ -236,7 +237,8 @@ interface Parts extends Omit<GatewayOptions, 'source'>, Fleet {
   readonly stateDir: StateDir;
   readonly ends: Ends;
   readonly admin: ReturnType<typeof createAdmin>;
-  readonly proxy: Proxy;
+  readonly plane: DataPlane;
+  readonly proxy: DataPlane['proxy'];
   readonly source: Source | undefined;
 }
 
@@ -262,7 +264,7 @@ class WiredGateway implements Gateway {
   }
 
   async reload(trigger: ReloadTrigger, dryRun = false): Promise<ReloadReport> {
-    const { source, ends } = this.#parts;
+    const { source, ends, plane } = this.#parts;
     if (!source)
       throw new GatewayFailure(gatewayError('route_not_found', 'This gateway cannot read its configuration.'));
     // What an earlier run left is judged by the configuration of the start.
@@ -270,7 +272,9 @@ class WiredGateway implements Gateway {
     if (ends.ending.signal.aborted) {
       throw new GatewayFailure(gatewayError('shutting_down', 'The gateway is shutting down: nothing is reloaded.'));
     }
-    return source.reloader.reload(trigger, dryRun);
+    const report = await source.reloader.reload(trigger, dryRun);
+    await plane.configured();
+    return report;
   }
 
   drain(): Promise<'clean' | 'cut'> {
@@ -355,40 +359,4 @@ class WiredGateway implements Gateway {
     await stateDir.release();
     telemetry.flush();
   }
-}
-
-/**
- * Processes are children: without the gateway nobody would stop them when idle. Containers were meant to outlive it, and
- * the next gateway finds them.
- */
-function keptDrivers({ server }: Config): readonly DriverKind[] {
-  if (server.onShutdown === 'stop') return [];
-  return server.onShutdown === 'leave' ? ['docker', 'external', 'process', 'simulated'] : ['docker'];
-}
-
-/** Nothing that policy says must go may outlive the gateway: whole groups and containers, without asking. */
-async function killEngines({ present, controller, runtimes, platform, telemetry }: Parts): Promise<void> {
-  const kept = keptDrivers(present.made.config);
-  const ending: Promise<void>[] = [];
-  for (const { id, generation, phase, driver, endpoint } of controller.state.replicas.values()) {
-    if (kept.includes(driver) || driver === 'external' || phase === 'reserved') continue;
-    const pid = driver === 'process' ? (endpoint?.pid ?? null) : null;
-    try {
-      if (pid !== null) platform.subprocess.signal(-pid, 'SIGKILL');
-      // Its process may be about to exist, and nobody but the driver will hear of it.
-      else ending.push(stopSoon(runtimes, driver, { id, generation }));
-    } catch (error) {
-      telemetry.log.error({ err: error, replica: id }, 'its engine cannot be killed; it is left');
-    }
-  }
-  await Promise.all(ending);
-}
-
-async function stopSoon(runtimes: ModelRuntimes, kind: DriverKind, replica: ReplicaRef): Promise<void> {
-  const timeout = kind === 'docker' ? KILL_LIMIT_CONTAINER : KILL_LIMIT;
-  // What cannot be ended is found by the next run.
-  await runtimes
-    .driverOf(kind)
-    ?.stop(replica, { timeout, starting: true, cutConnections: () => undefined })
-    .catch(() => undefined);
 }

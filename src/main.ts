@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The program: the real machine around the command line. */
 import { readFileSync, writeSync } from 'node:fs';
+import { extname } from 'node:path';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
@@ -131,7 +132,9 @@ async function openGateway(config: Config, source: ConfigSource): Promise<Served
     queueMicrotask(() => {
       throw error;
     });
-  const mine = { config, platform, telemetry, version, pid: process.pid, dashboard, source, bug };
+  const workerProgram = fileURLToPath(new URL(`worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
+  const pages = { dashboard, workerProgram };
+  const mine = { config, platform, telemetry, version, pid: process.pid, source, bug, ...pages };
   const gateway = await createGateway(mine);
   return { gateway, log: telemetry.log, flush: () => telemetry.flush() };
 }

@@ -59,8 +59,8 @@ export interface ReloadParts {
   readonly telemetry: GatewayTelemetry;
   readonly platform: Platform;
   readonly ends: Ends;
-  /** Called when keys or hosts may be others. */
-  readonly accessChanged: () => void;
+  /** Called when keys, hosts or models may be others. */
+  readonly configChanged: () => void;
 }
 
 export interface ConfigSource {
@@ -111,7 +111,7 @@ export function reconcilingOf({
   platform,
   telemetry,
   ends,
-}: Omit<ReloadParts, 'accessChanged'>): ReconcileContext {
+}: Omit<ReloadParts, 'configChanged'>): ReconcileContext {
   const [signal, ending] = [ends.closing.signal, ends.ending.signal];
   return { controller, runtimes, platform, log: telemetry.log, signal, ending };
 }
@@ -141,7 +141,7 @@ function replaceConfig(parts: ReloadParts, next: Config, diff: ConfigDiff, tell:
     tell();
     return controller.devices.renew(namesDevices(next), listedDevices(next));
   });
-  parts.accessChanged();
+  parts.configChanged();
   // It may have been configured before.
   if (diff.add.length > 0) controller.post({ kind: 'start_times.loaded', times: startTimes.known });
   for (const name of diff.add) {

@@ -49,6 +49,11 @@ const ZONES: Readonly<Record<string, Zone>> = {
     packages: ['undici'],
     node: ['http', 'net', 'stream'],
   },
+  workers: {
+    from: ['auth', 'platform', 'proxy', 'telemetry'],
+    types: ['controller/gate.ts', 'core'],
+    node: ['http', 'net', 'stream'],
+  },
   admin: {
     from: ['controller', 'config', 'auth', 'telemetry'],
     types: ['core'],
@@ -79,6 +84,12 @@ const ZONES: Readonly<Record<string, Zone>> = {
   },
   'model-sizes.ts': { from: ['config', 'core', 'engines', 'platform'] },
   'pin-book.ts': { types: ['platform', 'telemetry'] },
+  'data-plane.ts': {
+    from: ['config', 'platform', 'proxy', 'workers'],
+    types: ['controller', 'reloading.ts', 'telemetry'],
+  },
+  'ending-engines.ts': { types: ['config', 'controller', 'core', 'platform', 'reloading.ts', 'telemetry'] },
+  'worker.ts': { from: ['admin/control-paths.ts', 'platform', 'workers'] },
   'reloader.ts': { from: ['config'], types: ['core', 'platform', 'telemetry'] },
   'reloading.ts': {
     from: [
@@ -109,6 +120,8 @@ const ZONES: Readonly<Record<string, Zone>> = {
         'platform',
       ],
       ...[
+        'data-plane.ts',
+        'ending-engines.ts',
         'fleet-devices.ts',
         'fleet-settings.ts',
         'model-runtimes.ts',
@@ -136,6 +149,7 @@ const REGISTERED: Readonly<Record<string, readonly string[]>> = {
 
 /** Files that may load a module while running, with the reason. */
 const DYNAMIC: Readonly<Record<string, string>> = {
+  'src/data-plane.ts': 'worker processes, only where they are configured',
   'src/drivers/docker/client.ts': 'the Docker client, only where engines run in containers',
   'src/probes/docker/docker-connection.ts': 'the Docker client, only where the probe needs it',
   'src/telemetry/traces/load-tracing.ts': 'OpenTelemetry, only where traces are configured',

@@ -211,6 +211,15 @@ export const statusAnswer = z.object({
     started_at: moment,
     uptime_s: z.number(),
     state: gatewayState,
+    /** Processes of the data plane beside this one; null = none, it is in this one. */
+    workers: z
+      .object({
+        configured: z.number().int(),
+        running: z.array(z.object({ pid: z.number().int(), connections: z.number().int() })).readonly(),
+        /** Since the start: those that ended and were started anew. */
+        exits: z.number().int(),
+      })
+      .nullable(),
   }),
   config: configStatus,
   limits: z.object({

@@ -5,6 +5,7 @@ import type { Hono } from 'hono';
 import { isLoopbackHost } from '../auth/addresses.ts';
 import { gatewayError } from '../errors.ts';
 import { createApp } from './app.ts';
+import { controlOwns } from './control-paths.ts';
 import type { OpenAnswers } from './open-answers.ts';
 import type { AdminOptions } from './options.ts';
 import { errorReply } from './reply.ts';
@@ -34,8 +35,6 @@ export interface Admin {
   accessChanged(): void;
 }
 
-const EVERYWHERE: ReadonlySet<string> = new Set(['/', '/healthz', '/readyz', '/gateway/status']);
-
 export function createAdmin(options: AdminOptions): Admin {
   const startedAt = options.clock.monotonic();
   const open: OpenAnswers = new Map();
@@ -50,7 +49,7 @@ export function createAdmin(options: AdminOptions): Admin {
   return {
     app,
     main: {
-      owns: adminListen ? (path) => EVERYWHERE.has(path) || isStatic(path) : isControl,
+      owns: controlOwns(adminListen !== null),
       handle: handle(listen.host),
     },
     separate: { owns: () => true, handle: handle((adminListen ?? listen).host) },
@@ -61,16 +60,6 @@ export function createAdmin(options: AdminOptions): Admin {
       for (const [end, allowed] of open) if (!allowed()) end();
     },
   };
-}
-
-function isControl(path: string): boolean {
-  return (
-    EVERYWHERE.has(path) || path === '/metrics' || path === '/gateway' || path.startsWith('/gateway/') || isStatic(path)
-  );
-}
-
-function isStatic(path: string): boolean {
-  return path.startsWith('/static/');
 }
 
 function requestListener(

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import type { InForce, ReloadReport } from '../config/reload-report.ts';
 import type { FleetControl } from '../controller/control.ts';
 import type { GatewayTelemetry } from '../telemetry/create-telemetry.ts';
-import type { ProxyStats } from '../telemetry/telemetry.ts';
+import type { ProxyStats, WorkersFacts } from '../telemetry/telemetry.ts';
 import type { Milliseconds } from '../units.ts';
 import type { StaticFile } from './static-files.ts';
 
@@ -19,6 +19,8 @@ export interface AdminOptions {
   readonly reload?: (dryRun: boolean) => Promise<ReloadReport>;
   readonly telemetry: Pick<GatewayTelemetry, 'log' | 'renderMetrics' | 'requests' | 'activity'>;
   readonly proxyStats: () => ProxyStats;
+  /** Worker processes of the data plane; null, or left out, where there are none. */
+  readonly workers?: () => WorkersFacts | null;
   /** The platform's. */
   readonly clock: {
     monotonic(): Milliseconds;

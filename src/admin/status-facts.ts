@@ -2,6 +2,7 @@
 import type { Config } from '../config/config.ts';
 import type { InForce } from '../config/reload-report.ts';
 import type { DeviceSnapshot, FleetSnapshot, ReplicaSnapshot } from '../core/snapshot.ts';
+import type { WorkersFacts } from '../telemetry/telemetry.ts';
 import { MIB, SECOND } from '../units.ts';
 import type { Bytes, Milliseconds } from '../units.ts';
 import type { AdminOptions } from './options.ts';
@@ -13,6 +14,7 @@ export interface StatusFacts {
   readonly inForce: InForce | null;
   readonly health: { readonly ready: boolean; readonly reasons: readonly string[] };
   readonly bufferedBytes: Bytes;
+  readonly workers: WorkersFacts | null;
   readonly gateway: { readonly id: string; readonly version: string; readonly startedAt: Milliseconds };
   /** Wall clock at `fleet.at`. */
   readonly wall: Milliseconds;
@@ -28,6 +30,7 @@ export function readStatusFacts(options: AdminOptions, startedAt: Milliseconds, 
     inForce: options.inForce?.() ?? null,
     health: options.control.health(),
     bufferedBytes: options.proxyStats().bufferedBytes,
+    workers: options.workers?.() ?? null,
     gateway: { ...options.gateway, startedAt },
     wall: options.clock.wall() - (options.clock.monotonic() - fleet.at),
     privileged,

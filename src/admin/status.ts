@@ -18,6 +18,7 @@ export function statusAnswerOf(facts: StatusFacts): StatusAnswer {
       started_at: times.iso(facts.gateway.startedAt),
       uptime_s: seconds(fleet.at - facts.gateway.startedAt),
       state: stateOf(facts),
+      workers: facts.workers,
     },
     config: configStatus(facts, times),
     limits: limitsOf(facts),

@@ -60,6 +60,8 @@ export interface Config {
     readonly corsOrigins: readonly string[];
     readonly maxBodySize: Bytes;
     readonly keepalive: Keepalive;
+    /** Processes of the data plane; `auto`: by the cores that this machine lets us have. */
+    readonly workers: number | 'auto';
     readonly shutdownTimeout: Milliseconds;
     readonly onShutdown: 'auto' | 'stop' | 'leave';
     readonly stateDir: string;

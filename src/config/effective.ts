@@ -84,7 +84,7 @@ function effectiveServer(config: Pick<Config, 'server'>): Json {
     cors_origins: server.corsOrigins,
     max_body_size: exactSize(server.maxBodySize),
     keepalive: keepalive(server.keepalive),
-    workers: 1,
+    workers: server.workers,
     shutdown_timeout: formatDuration(server.shutdownTimeout),
     on_shutdown: server.onShutdown,
     state_dir: server.stateDir,

@@ -284,6 +284,7 @@ function globalSettings(
       corsOrigins: server.cors_origins,
       maxBodySize: server.max_body_size,
       keepalive: server.keepalive,
+      workers: server.workers,
       shutdownTimeout: server.shutdown_timeout,
       onShutdown: input.demo === true ? 'stop' : server.on_shutdown,
       stateDir: server.state_dir,

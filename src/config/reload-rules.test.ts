@@ -46,6 +46,7 @@ const SECTIONS: Cases = {
   'server.cors_origins': [['https://chat.example.org']],
   'server.max_body_size': ['1MiB'],
   'server.keepalive': [{ after: '3s', every: '4s' }],
+  'server.workers': [2],
   'server.shutdown_timeout': ['5s'],
   'server.on_shutdown': ['leave'],
   'server.state_dir': ['/var/lib/other'],
@@ -112,8 +113,8 @@ const SECTIONS: Cases = {
   pools: [{ fast: ['gpu-0'], slow: ['gpu-1'] }, { defaults: { pool: 'fast' } }],
 };
 
-/** Of these no other value is allowed, or none that shows as such. */
-const WITHOUT_ANOTHER = ['server.workers', 'timeouts.request'];
+/** Of these no other value shows as such. */
+const WITHOUT_ANOTHER = ['timeouts.request'];
 
 const OF_MODELS: Readonly<Record<keyof typeof MODEL_RULES, readonly [model: string, value: unknown, beside?: Json]>> = {
   repo: ['own', 'org/another'],

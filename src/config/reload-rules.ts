@@ -192,6 +192,7 @@ export function untilRestart(running: Settings, wanted: Settings): Settings {
       ...wanted.server,
       listen: server.listen,
       adminListen: server.adminListen,
+      workers: server.workers,
       stateDir: server.stateDir,
     },
     log: { ...wanted.log, format: log.format },

@@ -13,12 +13,15 @@ export interface Ask {
   readonly stream: boolean;
   /** How long the client waits for a head, from now; null = unknown, or heartbeats will come. */
   readonly patience: Milliseconds | null;
+  /** As its client knows it: for the books of whoever outlives the asker. */
+  readonly request?: { readonly id: string; readonly route: string };
 }
 
 /** Told exactly one of granted / refused, later than `acquire`; after granted possibly `cut`, once. Never called inside `acquire`. */
 export interface TicketSink {
   granted(lease: Lease): void;
-  refused(error: GatewayError): void;
+  /** `atOnce`: it is the answer to `giveBack` itself, the request has not waited. */
+  refused(error: GatewayError, atOnce?: boolean): void;
   /** The lease must end now: frame this error if the head is out, else answer it; then release as usual. */
   cut(error: GatewayError): void;
 }
@@ -48,6 +51,8 @@ export interface Upstream {
   readonly servedName: string;
   /** At most this many sockets: slots plus control reserve. */
   readonly connections: number;
+  /** At most this many of them idle; left out = all. Each worker has its share. */
+  readonly idleConnections?: number;
   /** Sockets idle longer are not reused. */
   readonly idleLimit: Milliseconds;
   /** True for a server that we did not start. */
@@ -67,8 +72,11 @@ export interface Lease {
   touch(): void;
   /** True while the replica is still ready (not exited, not fenced). */
   readonly alive: boolean;
-  /** May the request be attempted once more? Withdraws a token from the retry budget when true. */
-  mayRetry(): boolean;
+  /**
+   * May the request be attempted once more? Withdraws a token from the retry budget when true. Answered once, in the call
+   * or later; not any more when the lease has ended meanwhile.
+   */
+  mayRetry(answer: (may: boolean) => void): void;
   /** The engine is going down and nothing reached the client: back to the head of the queue with the same sink, once; a refusal otherwise. */
   giveBack(): Ticket | Refusal | Lease;
   /** After the last byte, or when nothing more will come. Idempotent. */
@@ -97,4 +105,6 @@ export interface UpstreamPools {
   close(replicaId: string): void;
   /** Cut every socket now (stop protocol, 2 s after SIGTERM; engine died). */
   destroy(replicaId: string): void;
+  /** Told when a replica is not ready any more, for pools whose leases cannot look it up. */
+  left?(replicaId: string, generation: number): void;
 }

@@ -211,8 +211,8 @@ class DeskLease implements Lease {
     this.#activity.moved = true;
   }
 
-  mayRetry(): boolean {
-    return !this.#ended && this.#desk.mayRetry(this.id);
+  mayRetry(answer: (may: boolean) => void): void {
+    answer(!this.#ended && this.#desk.mayRetry(this.id));
   }
 
   giveBack(): Lease | Ticket | Refusal {

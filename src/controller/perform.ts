@@ -66,7 +66,7 @@ export class Performer {
   }
 
   perform(effect: FleetEffect): void {
-    const { desk, journal, monitor, savePins } = this.#options;
+    const { desk, journal, monitor, pools, savePins } = this.#options;
     switch (effect.kind) {
       case 'ticket.granted':
         return desk.granted(effect);
@@ -95,6 +95,7 @@ export class Performer {
       case 'replica.watch':
         return this.#watch(effect.replica, effect.model);
       case 'replica.unwatch':
+        pools.left?.(effect.replica.id, effect.replica.generation);
         return monitor.unwatch(effect.replica.id);
       case 'pins.changed':
         return savePins(effect.pinned);

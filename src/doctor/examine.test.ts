@@ -198,6 +198,23 @@ describe('doctor', () => {
     expect(hub).toMatchObject({ state: 'problem', remedy: expect.stringContaining('HF_ENDPOINT') });
   });
 
+  it('tells of more workers than there are cores, and what each of them may have to hold', async () => {
+    const bench = benchOf();
+    await bench.platform.files.writeAtomic('/proc/self/limits', 'Max open files            512    4096   files\n');
+    const yaml = (workers: string): string =>
+      `server: { workers: ${workers} }\ndevices: { probe: none }\nmodels: { a: { repo: /m, memory: 1GiB } }\n`;
+    const wide = { ...bench, platform: { ...bench.platform, cores: 2 } };
+    const findings = await examined(wide, yaml('3'));
+    expect(of(findings, 'workers')).toMatchObject([
+      { state: 'problem', message: '3 workers and the process that leads them share 2 cores.' },
+    ]);
+    expect(of(findings, 'open files')).toMatchObject([
+      { state: 'ok', message: '512 may be open; 167 connections may be in each worker, with every queue full.' },
+    ]);
+    expect(of(await examined(wide, yaml('auto')), 'workers')).toMatchObject([{ state: 'ok' }]);
+    expect(of(await examined(wide, yaml('1')), 'workers')).toEqual([]);
+  });
+
   it('tells a limit of open files that full queues would reach, and too few ports for engines', async () => {
     const bench = benchOf();
     await bench.platform.files.writeAtomic('/proc/self/limits', 'Max open files            512    4096   files\n');

@@ -8,7 +8,7 @@ import { checkDocker } from './docker-checks.ts';
 import { codeOf, findingsOf, type Finding } from './finding.ts';
 import { standIn } from './stand-in.ts';
 import { checkGpus, probeOf } from './gpu-checks.ts';
-import { checkFiles, checkPorts } from './limit-checks.ts';
+import { checkFiles, checkPorts, checkWorkers } from './limit-checks.ts';
 import { checkCommands, checkHub, checkModels } from './model-checks.ts';
 import { checkDisk, checkSharedMemory, checkStateDir } from './storage-checks.ts';
 
@@ -46,6 +46,7 @@ function looksOf(config: Config, platform: Platform, machine: Machine): Looks {
     ['disk', () => checkDisk(config, machine)],
     ['shared memory', () => checkSharedMemory(config, machine)],
     ['port', () => checkPorts(config, platform)],
+    ['workers', async () => checkWorkers(config, platform)],
     ['open files', () => checkFiles(config, platform)],
   ];
 }

@@ -2,6 +2,7 @@
 import type { Config, ListenAddress } from '../config/config.ts';
 import type { Platform } from '../platform/platform.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
+import { MOST_AUTO_WORKERS } from '../config/checks/relations.ts';
 import { codeOf, findingsOf, type Finding } from './finding.ts';
 
 const HEALTH_LIMIT: Milliseconds = 2 * SECOND;
@@ -55,13 +56,32 @@ export async function checkFiles(config: Config, platform: Platform): Promise<Fi
   const text = await platform.files.readText('/proc/self/limits').catch(() => undefined);
   const limit = /^Max open files\s+(\S+)/m.exec(text ?? '')?.[1];
   if (limit === undefined) return unknown('The limit of open files cannot be read.');
-  const most = mostConnections(config);
-  const told = `${limit} may be open; ${most} connections may be, with every queue full`;
+  const workers = workersOf(config, platform);
+  const most = Math.ceil(mostConnections(config) / workers);
+  const where = workers === 1 ? '' : ' in each worker';
+  const told = `${limit} may be open; ${most} connections may be${where}, with every queue full`;
   if (limit === 'unlimited' || Number(limit) >= most + OWN_FILES) return ok(`${told}.`);
   return problem(
     `${told}.`,
     `Raise it to ${most + OWN_FILES} (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker), or lower limits.max_queue_size.`,
   );
+}
+
+/** More workers than processors take turns, and each of them has to become fast by itself. */
+export function checkWorkers(config: Config, platform: Platform): readonly Finding[] {
+  const { ok, problem } = findingsOf('workers');
+  const [workers, cores] = [workersOf(config, platform), platform.cores ?? 1];
+  if (workers === 1) return [];
+  const told = `${workers} workers and the process that leads them share ${cores} ${cores === 1 ? 'core' : 'cores'}`;
+  return [
+    workers > cores
+      ? problem(`${told}.`, `Lower server.workers to ${cores}, or give the gateway more.`)
+      : ok(`${told}.`),
+  ];
+}
+
+function workersOf({ server }: Config, { cores = 1 }: Platform): number {
+  return server.workers === 'auto' ? Math.min(MOST_AUTO_WORKERS, cores) : server.workers;
 }
 
 /** Clients that wait or are served, and connections to engines. */

@@ -166,6 +166,8 @@ export interface Platform {
   readonly folders?: FolderWatch;
   /** The process environment at start. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Processors that this process may use; absent = one. */
+  readonly cores?: number;
   /** Absolute path of the running Node binary: what starts our own tools as child processes. */
   readonly executable: string;
   /** HMAC-SHA-256, lower-case hex. */

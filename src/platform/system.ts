@@ -1,5 +1,6 @@
 /** The real machine. Built once, in main.ts. */
 import { createHash, createHmac } from 'node:crypto';
+import { availableCores } from './cores.ts';
 import { systemClock, systemRandom } from './clock.ts';
 import { systemFiles } from './files.ts';
 import { systemFolders } from './folder-watch.ts';
@@ -16,6 +17,9 @@ export function createPlatform(): Platform {
     subprocess: systemSubprocess,
     http: createHttpClient(),
     env: { ...process.env },
+    get cores() {
+      return availableCores();
+    },
     executable: process.execPath,
     hmac: (key, text) => createHmac('sha256', key).update(text).digest('hex'),
     sha256: (text) => createHash('sha256').update(text).digest('hex'),

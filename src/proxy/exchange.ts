@@ -67,6 +67,8 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   private known: ProxyModel | null = null;
   private ticket: Ticket | null = null;
   private forward: Forward | null = null;
+  /** What a request that was given back is answered when it may not wait. */
+  private insteadOfRefusal: (() => void) | null = null;
   private lastMovedAt: Milliseconds = 0;
   private firstByteExtendedTo: Milliseconds = 0;
   private heartbeats: Heartbeats | null = null;
@@ -149,18 +151,15 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     if (body.stream && dialect !== null && model.keepalive.after > 0) {
       this.heartbeats = new Heartbeats(dialect, model.keepalive, this.now);
     }
-    this.take(
-      gate.acquire(
-        {
-          id: this.world.nextId(),
-          model: model.name,
-          keyId: principal.keyId,
-          stream: body.stream,
-          patience: this.heartbeats === null ? patienceOf(request.headers) : null,
-        },
-        this,
-      ),
-    );
+    const ask = {
+      id: this.world.nextId(),
+      model: model.name,
+      keyId: principal.keyId,
+      stream: body.stream,
+      patience: this.heartbeats === null ? patienceOf(request.headers) : null,
+      request: { id: this.requestId, route: this.endpoint.name },
+    };
+    this.take(gate.acquire(ask, this));
     this.ledger.admittedAt = this.now;
   }
 
@@ -190,9 +189,10 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.forward.start();
   }
 
-  refused(error: GatewayError): void {
+  refused(error: GatewayError, atOnce = false): void {
     this.ticket = null;
-    this.safely(() => this.fail(error));
+    const instead = atOnce && this.phase === 'waiting' ? this.insteadOfRefusal : null;
+    this.safely(instead ?? (() => this.fail(error)));
   }
 
   cut(error: GatewayError): void {
@@ -213,8 +213,9 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.close(error);
   }
 
-  returned(next: Ticket | Refusal | Lease): void {
+  returned(next: Ticket | Refusal | Lease, refused?: () => void): void {
     this.forward = null;
+    this.insteadOfRefusal = refused ?? null;
     if (this.phase === 'ended') {
       if (next.kind === 'ticket') next.abandon();
       else if (next.kind === 'lease') next.release('client_closed');
@@ -377,8 +378,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     }
     if (stalled === 'first_byte') {
       if (now < this.firstByteExtendedTo) return;
-      const moving = this.world.countersMoving?.(forward.lease.replicaId) === true;
-      if (moving) {
+      if (this.world.countersMoving?.(forward.lease.replicaId) === true) {
         this.firstByteExtendedTo = lookAgainAt(now);
         return;
       }

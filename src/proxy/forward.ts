@@ -26,7 +26,8 @@ export interface ForwardSide extends AnswerSide {
   /** Of all leases of the exchange. */
   attempts: number;
   render(servedName: string): Buffer | readonly Buffer[];
-  returned(next: Ticket | Refusal | Lease): void;
+  /** `refused`: what happens instead when a ticket turns out to be refused at once. */
+  returned(next: Ticket | Refusal | Lease, refused?: () => void): void;
   fail(error: GatewayError): void;
 }
 
@@ -188,17 +189,35 @@ export class Forward implements UpstreamListener {
       this.side.fail(gatewayError('upstream_protocol_error', 'The engine did not answer in valid HTTP.'));
     } else if (failure.kind === 'unreachable') {
       this.unreachable();
-    } else if (this.mayReplay(failure)) {
-      this.replayed = true;
-      this.again('reused_connection', true);
+    } else if (failure.reused && !failure.answered && !this.replayed) {
+      this.replay();
     } else {
       this.lost();
     }
   }
 
   /** A socket that had served before and died without a byte: the engine had most likely closed it already. */
-  private mayReplay(failure: UpstreamFailure): boolean {
-    return failure.reused && !failure.answered && !this.replayed && this.lease.alive && this.lease.mayRetry();
+  private replay(): void {
+    this.ifAllowed(
+      () => {
+        this.replayed = true;
+        this.again('reused_connection', true);
+      },
+      () => this.lost(),
+    );
+  }
+
+  /** Another attempt on this lease. */
+  private ifAllowed(run: () => void, otherwise: () => void): void {
+    if (!this.lease.alive) {
+      otherwise();
+      return;
+    }
+    this.lease.mayRetry((may) => {
+      if (this.over) return;
+      if (may) run();
+      else otherwise();
+    });
   }
 
   private again(reason: string, fresh: boolean): void {
@@ -209,16 +228,20 @@ export class Forward implements UpstreamListener {
 
   private unreachable(): void {
     const { attempts, delay, factor } = this.side.settings.retry;
-    if (this.lease.alive && this.triesHere < attempts && this.lease.mayRetry()) {
+    const instead = (): void =>
+      this.unlessExited(() => {
+        this.side.fail(gatewayError('upstream_unreachable', 'No connection to the engine could be made.'));
+      });
+    if (this.triesHere >= attempts) {
+      instead();
+      return;
+    }
+    this.ifAllowed(() => {
       this.later(delay * factor ** (this.triesHere - 1), () => {
         if (this.lease.alive || !this.side.mayReturn) this.again('connect', false);
         else this.giveBack();
       });
-      return;
-    }
-    this.unlessExited(() => {
-      this.side.fail(gatewayError('upstream_unreachable', 'No connection to the engine could be made.'));
-    });
+    }, instead);
   }
 
   /** The connection ended before anything of an answer went out. */
@@ -263,7 +286,7 @@ export class Forward implements UpstreamListener {
       this.side.world.telemetry.retried(this.lease.model, 'engine_down');
       this.trace?.returned();
     }
-    this.side.returned(next);
+    this.side.returned(next, refused);
   }
 
   /** What came is not an answer that we pass on. */

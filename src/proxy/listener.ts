@@ -52,6 +52,11 @@ export class Listener implements Ticking {
 
   listen(address: { readonly host: string; readonly port: number }): Promise<{ port: number }> {
     const { server } = this;
+    const { handed } = this.world.network;
+    if (handed) {
+      handed.attach(server);
+      return Promise.resolve({ port: address.port });
+    }
     return new Promise((resolve, reject) => {
       server.once('error', reject);
       server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
@@ -65,6 +70,7 @@ export class Listener implements Ticking {
   /** No new connections; resolves when the last one is closed. */
   async stopAccepting(): Promise<void> {
     await Promise.all(this.unsent().map((socket) => new Promise((resolve) => socket.write('', resolve))));
+    if (this.world.network.handed) return this.world.network.handed.detach();
     await new Promise<void>((resolve) => {
       if (!this.server.listening) resolve();
       else this.server.close(() => resolve());

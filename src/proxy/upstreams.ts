@@ -164,6 +164,8 @@ class ReplicaConnections implements UpstreamClient {
     }
     connection.idleSince = this.clock.monotonic();
     this.free.push(connection);
+    const { connections, idleConnections = connections } = this.upstream;
+    if (this.free.length > idleConnections) this.free.shift()?.close();
   };
 
   private readonly gone = (connection: UpstreamConnection): void => {

@@ -21,6 +21,11 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
   readonly requests: RequestLog;
   readonly activity: Pick<Activity, 'totals'>;
   reloaded: Metrics['reloaded'];
+  spansDropped: Metrics['spansDropped'];
+  workerLagged: Metrics['workerLagged'];
+  workerEnded: Metrics['workerEnded'];
+  /** A line of a worker's log. */
+  writeWhole(line: string): void;
   /** From now on there are traces; null = none. Called once, before the first request. */
   startTracing(settings: TraceSettings | null, surroundings: TracingSurroundings): Promise<void>;
   setLevel(level: LogLevelName): void;
@@ -33,7 +38,7 @@ export interface GatewayTelemetry extends Telemetry, Disposable {
 }
 
 export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
-  const { log, safe, writeLine, setLevel, setSecrets, flush } = createLogger(options);
+  const { log, safe, writeLine, writeWhole, setLevel, setSecrets, flush } = createLogger(options);
   const names = new ModelNames(options.isModel, (name) => {
     metrics.forget(name);
     activity.forget(name);
@@ -69,6 +74,7 @@ export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
     renderMetrics: () => metrics.render(),
     requests,
     activity,
+    writeWhole,
     setLevel,
     setSecrets,
     setModels: (configured) => names.replace(configured),

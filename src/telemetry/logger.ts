@@ -30,6 +30,8 @@ export interface RootLogger {
   readonly level: LogLevelName;
   /** A line whose fields (the members of a JSON object) are serialised already and hold no secrets. */
   writeLine(level: LogLevelName, fields: string, message: string): void;
+  /** A line of another process of the gateway: JSON, with its end, checked and made safe there. */
+  writeWhole(line: string): void;
   /** Takes secrets out of a text that comes from outside. */
   readonly safe: (text: string) => string;
   /** Writes out what is still buffered, synchronously: for the exit of the process. */
@@ -61,6 +63,7 @@ export function createLogger(options: LoggerOptions): RootLogger {
       if (!root.isLevelEnabled(level)) return;
       stream.write(`{"level":"${level}"${pino.stdTimeFunctions.isoTime()},${fields},"msg":"${message}"}\n`);
     },
+    writeWhole: (line) => void stream.write(line),
     setLevel: (level) => {
       root.level = level;
     },

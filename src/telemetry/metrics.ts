@@ -32,6 +32,8 @@ export interface MetricSources {
   proxyStats(): ProxyStats;
   /** Errors and warnings in force. */
   configProblems(): number;
+  /** Workers that serve; null, or absent, where the data plane is in this process. */
+  workers?(): number | null;
   /** When the configuration in force was loaded, on the wall clock; without it there is no such gauge. */
   configLoadedAt?(): Milliseconds;
 }
@@ -52,6 +54,10 @@ export interface Metrics extends Omit<Telemetry, 'log' | 'tracing'>, Disposable 
   reloaded(result: (typeof RELOAD_RESULTS)[number]): void;
   /** Spans that found no room in the queue to the collector, or could not be sent. */
   spansDropped(spans: number): void;
+  /** How late a timer of a worker's event loop fired. */
+  workerLagged(lag: Milliseconds): void;
+  /** A worker ended that should not have. */
+  workerEnded(): void;
   /** Ends every series of a model. */
   forget(model: string): void;
 }
@@ -81,6 +87,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
     render: () => scrape.render(),
     reloaded: (result) => series.configReloads.add(1, result),
     spansDropped: (spans) => series.spansDropped.add(spans),
+    workerLagged: (lag) => series.eventLoopLag.observe(lag / SECOND),
+    workerEnded: () => series.workerExits.add(1),
     forget: (name) => {
       for (const one of ofModels(series)) one.forget(name);
     },
@@ -114,13 +122,14 @@ interface Series {
   readonly invariantViolations: Counter;
   readonly configReloads: Counter;
   readonly spansDropped: Counter;
+  readonly workerExits: Counter;
   readonly eventLoopLag: Histogram;
 }
 
 /** Those whose first label is a model. */
 function ofModels(series: Series): readonly (Counter | Histogram)[] {
-  const { invariantViolations, configReloads, spansDropped, eventLoopLag } = series;
-  const others: readonly unknown[] = [invariantViolations, configReloads, spansDropped, eventLoopLag];
+  const { invariantViolations, configReloads, spansDropped, workerExits, eventLoopLag } = series;
+  const others: readonly unknown[] = [invariantViolations, configReloads, spansDropped, workerExits, eventLoopLag];
   return Object.values(series).filter((one) => !others.includes(one));
 }
 
@@ -178,7 +187,12 @@ function createSeries(registry: Registry): Series {
       'trace_spans_dropped_total',
       'Spans of traces that found no room on their way to the collector, or could not be sent.',
     ),
-    eventLoopLag: histogram(LAG_BOUNDS, 'event_loop_lag_seconds', 'How late timers of the event loop fire.'),
+    workerExits: counter('worker_exits_total', 'Workers of the data plane that ended and were started anew.'),
+    eventLoopLag: histogram(
+      LAG_BOUNDS,
+      'event_loop_lag_seconds',
+      'How late timers of the event loop fire, in every process of the gateway.',
+    ),
   };
 }
 
@@ -257,6 +271,10 @@ function createScrape(registry: Registry): Scrape {
     ]),
   );
   define('buffered_bytes', 'Bodies of waiting requests.', [], () => (proxy ? [[proxy.bufferedBytes]] : []));
+  define('workers', 'Worker processes of the data plane that serve; none where it is in the one process.', [], () => {
+    const workers = sources?.workers?.() ?? null;
+    return workers === null ? [] : [[workers]];
+  });
   define('config_problems', 'Errors and warnings of the configuration that are in force.', [], () =>
     sources ? [[sources.configProblems()]] : [],
   );

@@ -60,6 +60,15 @@ export interface Telemetry {
   invariantViolated(id: string, detail: string): void;
 }
 
+/** Worker processes of the data plane. */
+export interface WorkersFacts {
+  readonly configured: number;
+  /** Those that serve now. */
+  readonly running: readonly { readonly pid: number; readonly connections: number }[];
+  /** Since the start: those that ended and were started anew. */
+  readonly exits: number;
+}
+
 /** What the data plane answers at scrape and status time. Implemented by the proxy. */
 export interface ProxyStats {
   /** Bodies of requests that still wait, all together. */

@@ -50,12 +50,23 @@ export interface RequestTrace {
   end(record: RequestRecord, waitedFrom: Milliseconds | null): void;
 }
 
+/** A span that others are linked to, whichever process began it. */
+export interface SpanReference {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly traceFlags: number;
+}
+
 /** Starts of engines, each a trace of its own to which the requests that waited for it are linked. */
 export interface StartTraces {
   begun(replicaId: string, model: string): void;
   /** A phase of it begins, and with it the one before ends. A start that nobody has begun is left out. */
   entered(replicaId: string, phase: string): void;
   ended(replicaId: string, result: 'ready' | 'failed', cause: string): void;
+  /** Undefined when nobody has begun it, or long ago. */
+  contextOf(replicaId: string): SpanReference | undefined;
+  /** It was begun in another process. */
+  begunElsewhere(replicaId: string, context: SpanReference): void;
 }
 
 export interface Tracing {

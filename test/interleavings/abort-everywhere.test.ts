@@ -75,6 +75,8 @@ afterAll(() => watch[Symbol.dispose]());
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'src/proxy/connection-limit.ts': 'before the first request',
   'src/proxy/external-connection.ts': 'to servers of others undici goes, on real sockets: src/proxy/attempts.test.ts',
+  'src/proxy/handed-connections.ts':
+    'connections, not requests, of a listener in several processes: test/e2e/workers.test.ts',
   'src/proxy/response-writer-check.ts': 'before the first request',
   'src/proxy/response-writer.ts': 'where Node is not known: src/proxy/relay.test.ts',
   'src/proxy/response-writers.ts': 'before the first request',

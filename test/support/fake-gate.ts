@@ -36,11 +36,11 @@ export class FakeLease implements Lease {
     this.touched++;
   }
 
-  mayRetry(): boolean {
+  mayRetry(answer: (may: boolean) => void): void {
     this.retriesAsked++;
-    if (this.gate.retryBudget <= 0) return false;
-    this.gate.retryBudget--;
-    return true;
+    const may = this.gate.retryBudget > 0;
+    if (may) this.gate.retryBudget--;
+    answer(may);
   }
 
   giveBack(): Lease | Ticket | Refusal {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { builtProgram } from './built-program.ts';
 import { killEngines } from './engine-processes.ts';
 import { eventually } from './eventually.ts';
+import { withWorkers } from './workers.ts';
 
 export interface GatewayProcessOptions {
   /** YAML without `server`; models and drivers. */
@@ -149,7 +150,7 @@ export class GatewayProcess implements AsyncDisposable {
 export async function spawnGateway(options: GatewayProcessOptions): Promise<GatewayProcess> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'vgw-process-')));
   const file = join(folder, 'gateway.yaml');
-  const server = `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${options.server ?? ''}`;
+  const server = `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${withWorkers(options.server ?? '')}`;
   await writeFile(file, `${server}\n${options.yaml}\n`);
   return runProgram(folder, ['serve', '--config', file], options.env, options);
 }

@@ -1,7 +1,7 @@
 /** A whole gateway in this process: real platform, real engines as child processes, a free port, a folder of its own. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig, type LoadResult } from '../../src/config/load.ts';
@@ -12,6 +12,7 @@ import { createPlatform } from '../../src/platform/system.ts';
 import type { Network } from '../../src/proxy/network.ts';
 import { createTelemetry } from '../../src/telemetry/create-telemetry.ts';
 import { builtProgram } from './built-program.ts';
+import { withWorkers } from './workers.ts';
 
 export interface TestGateway extends AsyncDisposable {
   readonly url: string;
@@ -77,8 +78,13 @@ function withOwnPorts(config: Config): Config {
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'vgw-test-')));
   const file = join(folder, 'gateway.yaml');
+  // What changes the world under a gateway does not reach other processes.
+  const plain = !options.speed && !options.platform && !options.network;
   const rewrite = (yaml: string, server = options.server ?? ''): Promise<void> =>
-    writeFile(file, `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${server}\n${yaml}\n`);
+    writeFile(
+      file,
+      `server:\n  listen: 127.0.0.1:0\n  state_dir: ${join(folder, 'data')}\n${plain ? withWorkers(server) : server}\n${yaml}\n`,
+    );
   await rewrite(options.yaml);
   const env = {
     PATH: process.env['PATH'],
@@ -95,7 +101,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const loaded = await load();
   if (!loaded.config) throw new Error(loaded.problems.map(renderProblem).join('\n'));
   const config = withOwnPorts(loaded.config);
-  builtProgram();
+  const workerProgram = join(dirname(builtProgram()), 'worker.js');
   const lines: string[] = [];
   const telemetry = createTelemetry({
     level: 'debug',
@@ -111,6 +117,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     telemetry,
     version: '0.0.0-test',
     pid: process.pid,
+    workerProgram,
     ...(options.network && { network: options.network }),
     ...(options.dashboard && { dashboard: DASHBOARD }),
     source: { load, files: [] },

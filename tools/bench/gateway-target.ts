@@ -23,6 +23,8 @@ export interface GatewayOptions {
   readonly models?: Readonly<Record<string, object>>;
   readonly devices?: object;
   readonly modelsConcurrent?: number;
+  /** `server.workers`. */
+  readonly workers?: number;
   /** Before the program: flags of Node. */
   readonly node?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -44,7 +46,7 @@ export async function startGateway({ root, name }: Build, options: GatewayOption
   const port = await freePort();
   const models = options.models ?? ALWAYS_ON;
   const config = {
-    server: { listen: `127.0.0.1:${port}`, state_dir: join(folder, 'state') },
+    server: { listen: `127.0.0.1:${port}`, state_dir: join(folder, 'state'), workers: options.workers ?? 1 },
     auth: { keys: [{ id: 'bench', key: KEY, roles: ['inference', 'metrics', 'admin'], models: ['*'] }] },
     limits: {
       max_concurrent: options.maxConcurrent ?? 6_000,

@@ -8,6 +8,8 @@
  *   npm run bench -- pairs [--rounds N] [--baseline COMMIT]
  *                                               this build against an earlier one: fails when it costs more
  *   npm run bench -- pairs-shown [--json FILE]  that the comparison sees a planted cost and does not see what is not there
+ *   npm run bench -- workers [--rounds N] [--json FILE]
+ *                                               several processes against one: fails when an event costs more than × 1.15
  *   npm run bench -- profile [--json FILE]      where the microseconds of W1 and W3 go
  *   npm run bench -- core [--json FILE]         what a step of the core costs, from one to many models and tickets
  */
@@ -17,6 +19,7 @@ import { pairs, pairsShown } from './pairs.ts';
 import { profile } from './profile.ts';
 import { ratios } from './ratios.ts';
 import { sideBySide } from './side-by-side.ts';
+import { inWorkers } from './workers.ts';
 
 const { values: options, positionals } = parseArgs({
   options: {
@@ -40,6 +43,7 @@ const FORMS: Readonly<Record<string, () => Promise<boolean | void>>> = {
   'pairs-shown': () => pairsShown(options),
   profile: () => profile(options),
   core: () => Promise.resolve(coreCost(options)),
+  workers: () => inWorkers(options),
 };
 
 /** As it would be typed, without where the result goes. */

@@ -163,7 +163,7 @@ interface Options {
   readonly json?: string | undefined;
 }
 
-async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+export async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'vgw-pairs-'));
   try {
     return await work(folder);

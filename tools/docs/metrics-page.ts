@@ -52,6 +52,7 @@ export async function exampleScrape(processMetrics = false): Promise<string> {
         devices: [deviceSnapshot('gpu-0')],
       }),
     proxyStats: () => ({ bufferedBytes: 0, connections: [{ model: 'llama', busy: 1, idle: 1 }] }),
+    workers: () => 3,
     configProblems: () => 0,
     configLoadedAt: () => 0,
   });

@@ -56,6 +56,27 @@ function checkLimits(input: CheckInput): void {
       [['limits', 'max_buffered_bytes']],
     );
   }
+  checkShares(input);
+}
+
+/** `workers: auto` means no more: beyond these the one controller has more to do than they. */
+export const MOST_AUTO_WORKERS = 8;
+
+/** Each worker holds bodies up to its share of all of them. */
+function checkShares(input: CheckInput): void {
+  const { limits, server } = input.config;
+  const workers = server.workers === 'auto' ? MOST_AUTO_WORKERS : server.workers;
+  const share = Math.floor(limits.maxBufferedBytes / workers);
+  if (workers === 1 || server.maxBodySize <= share) return;
+  warn(
+    input,
+    ['server', 'max_body_size'],
+    `${formatSize(server.maxBodySize)} is larger than what one of ${workers} workers may hold, its share of limits.max_buffered_bytes, ${formatSize(share)}: such a body can never be held`,
+    [
+      ['server', 'workers'],
+      ['limits', 'max_buffered_bytes'],
+    ],
+  );
 }
 
 function checkTimeouts(input: CheckInput): void {

@@ -73,6 +73,9 @@ export const keepaliveKeys = {
   }),
 };
 
+/** More processes than this share no machine with a GPU sensibly. */
+const MOST_WORKERS = 64;
+
 export const serverKeys = {
   listen: key({
     reader: listenAddress(),
@@ -106,7 +109,8 @@ export const serverKeys = {
   workers: key({
     reader: workers(),
     fallback: 1,
-    about: 'Worker processes of the data plane; only 1 in this version.',
+    about:
+      'Processes of the data plane: 1 = none beside the one process, auto = as many as there are cores, at most 8.',
   }),
   shutdown_timeout: key({
     reader: span({ zero: 'no waiting' }),
@@ -128,18 +132,22 @@ export const serverKeys = {
   }),
 };
 
-function workers(): Reader<number> {
-  const one = wholeNumber(1, 1);
-  const allows = 'only 1 in this version';
+function workers(): Reader<number | 'auto'> {
+  const number = wholeNumber(1, MOST_WORKERS);
+  const word = choice(['auto']);
+  const allows = `${number.allows}, or auto`;
   return {
-    ...one,
+    ...number,
     allows,
-    json: { const: 1 },
+    lenient: false,
+    json: { anyOf: [number.json, word.json] },
     read: (input) => {
-      const reading = one.read(input);
+      const named = word.read(input);
+      if ('value' in named) return named;
+      const reading = number.read(input);
       if ('value' in reading) return reading;
       return {
-        complaints: [{ code: 'unsupported', message: `several workers are not supported in this version; allowed: 1` }],
+        complaints: reading.complaints.map((one) => ({ ...one, message: one.message.replace(number.allows, allows) })),
       };
     },
   };

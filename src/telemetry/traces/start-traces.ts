@@ -2,7 +2,7 @@
 import { ROOT_CONTEXT, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { Span, SpanContext, Tracer } from '@opentelemetry/api';
 import type { Clock } from '../../platform/platform.ts';
-import type { StartTraces } from '../tracing.ts';
+import type { SpanReference, StartTraces } from '../tracing.ts';
 import { spanTime, type Moment } from './span-times.ts';
 
 /** Starts that requests may still be linked to; what was begun before these is over, or nobody will ever say. */
@@ -19,6 +19,7 @@ export class ReplicaStarts implements StartTraces {
   readonly #tracer: Tracer;
   readonly #clock: Clock;
   readonly #starts = new Map<string, Start>();
+  readonly #elsewhere = new Map<string, SpanReference>();
 
   constructor(tracer: Tracer, clock: Clock) {
     this.#tracer = tracer;
@@ -57,7 +58,16 @@ export class ReplicaStarts implements StartTraces {
   }
 
   contextOf(replicaId: string): SpanContext | undefined {
-    return this.#starts.get(replicaId)?.span.spanContext();
+    return this.#starts.get(replicaId)?.span.spanContext() ?? this.#elsewhere.get(replicaId);
+  }
+
+  begunElsewhere(replicaId: string, context: SpanReference): void {
+    this.#elsewhere.delete(replicaId);
+    this.#elsewhere.set(replicaId, context);
+    for (const oldest of this.#elsewhere.keys()) {
+      if (this.#elsewhere.size <= KEPT) break;
+      this.#elsewhere.delete(oldest);
+    }
   }
 
   /** Those that were broken off: unloaded, or the gateway ends. */

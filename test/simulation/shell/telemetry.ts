@@ -70,6 +70,10 @@ export class ShellTelemetry implements GatewayTelemetry {
   }
 
   reloaded(): void {}
+  spansDropped(): void {}
+  workerLagged(): void {}
+  workerEnded(): void {}
+  writeWhole(): void {}
   setLevel(): void {}
   setModels(): void {}
   setSecrets(): void {}

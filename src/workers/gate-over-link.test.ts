@@ -1,0 +1,216 @@
+/** Both ends of the gate, with what each says held back until the test lets it pass: every crossing can be shown. */
+import { describe, expect, it } from 'vitest';
+import type { Ask, Lease, TicketSink, Upstream } from '../controller/gate.ts';
+import { gatewayError } from '../errors.ts';
+import { FakeGate } from '../../test/support/fake-gate.ts';
+import type { FromWorker, ToWorker } from './protocol.ts';
+import { RemoteGate } from './remote-gate.ts';
+import { WorkerDesk } from './worker-desk.ts';
+
+const UPSTREAM: Upstream = {
+  ...{ id: 'm-1', origin: 'http://127.0.0.1:20001', pathPrefix: '', headers: {}, servedName: 'm' },
+  ...{ connections: 8, idleLimit: 4_000, external: false },
+};
+
+class Asker implements TicketSink {
+  readonly told: string[] = [];
+  lease: Lease | null = null;
+
+  granted(lease: Lease): void {
+    this.lease = lease;
+    this.told.push('granted');
+  }
+
+  refused(error: { readonly code: string }, atOnce?: boolean): void {
+    this.told.push(`refused ${error.code}${atOnce === true ? ' at once' : ''}`);
+  }
+
+  cut(error: { readonly code: string }): void {
+    this.told.push(`cut ${error.code}`);
+  }
+}
+
+const ask = (id: string): Ask => ({ id, model: 'm', keyId: 'app', stream: false, patience: null });
+
+class Bench {
+  readonly fake = new FakeGate(UPSTREAM);
+  readonly toWorker: ToWorker[] = [];
+  readonly fromWorker: FromWorker[] = [];
+  readonly desk = new WorkerDesk({
+    gate: this.fake,
+    workers: 3,
+    say: (message) => void this.toWorker.push(message),
+    startOf: () => undefined,
+    clock: { monotonic: () => 0 },
+  });
+  readonly gate = new RemoteGate((message) => void this.fromWorker.push(message));
+
+  constructor() {
+    this.gate.setQueues(new Map([['m', { depth: 0, maxQueueSize: 200, maxConcurrent: 50 }]]));
+  }
+
+  /** What the worker said arrives, as it would over a link: copied. */
+  toController(): void {
+    for (const message of this.fromWorker.splice(0)) expect(this.desk.hear(copy(message))).toBe(true);
+  }
+
+  toGate(): void {
+    for (const message of this.toWorker.splice(0)) this.gate.hear(copy(message));
+  }
+
+  settle(): void {
+    while (this.fromWorker.length + this.toWorker.length > 0) {
+      this.toController();
+      this.toGate();
+    }
+  }
+
+  granted(id: string): Asker {
+    const asker = new Asker();
+    this.gate.acquire(ask(id), asker);
+    this.settle();
+    expect(asker.told).toEqual(['granted']);
+    return asker;
+  }
+
+  /** Nobody waits or holds anything, on either side. */
+  expectNothingLeft(): void {
+    this.settle();
+    expect([this.gate.size, this.desk.leases, this.desk.waiting, this.fake.openLeases]).toEqual([0, 0, 0, 0]);
+    expect(this.fake.waiting.filter(({ over }) => !over)).toEqual([]);
+  }
+}
+
+function copy<T>(message: T): T {
+  return JSON.parse(JSON.stringify(message)) as T;
+}
+
+describe('a gate over a link', () => {
+  it('grants, tells the upstream once and anew when it changes, and takes the lease back with its outcome', () => {
+    const bench = new Bench();
+    const first = bench.granted('a');
+    expect(first.lease).toMatchObject({ model: 'm', replicaId: 'm-1', alive: true });
+    expect(first.lease?.upstream).toEqual({ ...UPSTREAM, idleConnections: 3 });
+    bench.gate.acquire(ask('b'), new Asker());
+    bench.toController();
+    expect(bench.toWorker).toMatchObject([{ kind: 'granted', lease: { replicaId: 'm-1' } }]);
+    expect(bench.toWorker[0]).not.toHaveProperty('lease.upstream');
+    bench.toGate();
+    bench.fake.upstream = { ...UPSTREAM, headers: { authorization: 'Bearer another' } };
+    const third = bench.granted('c');
+    expect(third.lease?.upstream.headers).toEqual({ authorization: 'Bearer another' });
+    // As in one process: what is open follows.
+    expect(first.lease?.upstream).toBe(third.lease?.upstream);
+    first.lease?.release('completed');
+    first.lease?.release('internal');
+    bench.settle();
+    expect(bench.fake.leases[0]?.outcome).toBe('completed');
+    expect(bench.desk.leases).toBe(2);
+    bench.desk.lost('internal');
+    expect(bench.fake.leases.map(({ outcome }) => outcome)).toEqual(['completed', 'internal', 'internal']);
+  });
+
+  it('takes back what was granted while its client left', () => {
+    const bench = new Bench();
+    bench.fake.decide = () => 'wait';
+    const asker = new Asker();
+    const ticket = bench.gate.acquire(ask('a'), asker);
+    bench.settle();
+    bench.fake.grantNext();
+    ticket.abandon();
+    bench.settle();
+    expect(asker.told).toEqual([]);
+    expect(bench.fake.leases.map(({ outcome }) => outcome)).toEqual(['client_closed']);
+    bench.expectNothingLeft();
+  });
+
+  it('does not cut a request that was given back while the word was under way', () => {
+    const bench = new Bench();
+    const asker = bench.granted('a');
+    const error = gatewayError('drain_timeout', 'It had to leave.');
+    bench.fake.cut(error);
+    expect(asker.lease?.giveBack()).toMatchObject({ kind: 'ticket' });
+    bench.settle();
+    expect(asker.told).toEqual(['granted']);
+    bench.fake.grantNext();
+    bench.settle();
+    expect(asker.told).toEqual(['granted', 'granted']);
+    bench.fake.cut(error);
+    bench.settle();
+    expect(asker.told).toEqual(['granted', 'granted', 'cut drain_timeout']);
+    asker.lease?.release('shutdown');
+    bench.expectNothingLeft();
+  });
+
+  it('tells a refusal that answers a request given back from one that comes later', () => {
+    const bench = new Bench();
+    const error = gatewayError('upstream_lost', 'It went away.');
+    const [first, second] = [bench.granted('a'), bench.granted('b')];
+    bench.fake.onGiveBack = () => ({ kind: 'refused', error });
+    first.lease?.giveBack();
+    bench.settle();
+    expect(first.told).toEqual(['granted', 'refused upstream_lost at once']);
+    bench.fake.onGiveBack = (lease) => bench.fake.wait(bench.fake.askOf(lease.id), lease.sink);
+    second.lease?.giveBack();
+    bench.settle();
+    bench.fake.refuseNext(error);
+    bench.settle();
+    expect(second.told).toEqual(['granted', 'refused upstream_lost']);
+    bench.expectNothingLeft();
+  });
+
+  it('asks for another attempt where the budget is, and not once the replica has left', () => {
+    const bench = new Bench();
+    const asker = bench.granted('a');
+    const answers: boolean[] = [];
+    bench.fake.retryBudget = 1;
+    for (let count = 0; count < 2; count += 1) {
+      asker.lease?.mayRetry((may) => answers.push(may));
+      bench.settle();
+    }
+    expect(answers).toEqual([true, false]);
+    bench.gate.hear({ kind: 'left', replicaId: 'm-1', generation: 99 });
+    expect(asker.lease?.alive).toBe(true);
+    bench.gate.hear({ kind: 'left', replicaId: 'm-1', generation: asker.lease?.generation ?? 0 });
+    expect(asker.lease?.alive).toBe(false);
+    asker.lease?.release('upstream_failed');
+    asker.lease?.mayRetry((may) => answers.push(may));
+    expect(answers).toEqual([true, false, false]);
+    bench.expectNothingLeft();
+  });
+
+  it('ends all that a dead worker asked for: who waits first, then what runs', () => {
+    const bench = new Bench();
+    bench.granted('a');
+    bench.fake.decide = () => 'wait';
+    bench.gate.acquire(ask('b'), new Asker());
+    bench.toController();
+    expect([bench.desk.leases, bench.desk.waiting]).toEqual([1, 1]);
+    const order: string[] = [];
+    void bench.fake.until(() => {
+      order.push(
+        bench.fake.waiting[0]?.abandoned === true ? 'abandoned' : 'waits',
+        String(bench.fake.leases[0]?.outcome),
+      );
+      return false;
+    });
+    order.length = 0;
+    bench.desk.lost('internal');
+    expect(order).toEqual(['abandoned', 'null', 'abandoned', 'internal']);
+    expect([bench.desk.leases, bench.desk.waiting, bench.fake.openLeases]).toEqual([0, 0, 0]);
+  });
+
+  it('says what the queue looked like when it was last spoken of', () => {
+    const bench = new Bench();
+    expect(bench.gate.queueFacts('m')).toEqual({ depth: 0, maxQueueSize: 200, maxConcurrent: 50 });
+    bench.fake.facts = { depth: 7, maxQueueSize: 100, maxConcurrent: 50 };
+    bench.fake.decide = () => gatewayError('queue_full', 'Enough.');
+    const asker = new Asker();
+    bench.gate.acquire(ask('a'), asker);
+    bench.settle();
+    expect(asker.told).toEqual(['refused queue_full at once']);
+    expect(bench.gate.queueFacts('m')).toEqual(bench.fake.facts);
+    expect(bench.gate.queueFacts('never heard of')).toEqual({ depth: 0, maxQueueSize: 0, maxConcurrent: 0 });
+    bench.expectNothingLeft();
+  });
+});
