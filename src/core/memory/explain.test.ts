@@ -39,7 +39,8 @@ describe('why a model has no place', () => {
   it('none that it may use [item 107]', () => {
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, [])]))).toEqual({
       cause: 'no_device',
-      words: "Model 'new' has no device it may use: there is none. Name devices or a pool that are there.",
+      words:
+        "Model 'new' has no device it may use: none that its devices or its pool name is there. Name devices or a pool that are there.",
     });
     expect(told(fleetOf([card('gpu-0')], [modelOn('new', GIB, ['gpu-7'])])).words).toContain('gpu-7 cannot be found');
   });

@@ -95,7 +95,8 @@ function whatIsWrong(model: Model, shortage: Shortage): string {
 
 function noDevice(model: Model): string {
   const ids = model.settings.deviceIds;
-  const why = ids.length === 0 ? 'there is none' : `${ids.join(', ')} cannot be found`;
+  const why =
+    ids.length === 0 ? 'none that its devices or its pool name is there' : `${ids.join(', ')} cannot be found`;
   return `has no device it may use: ${why}.`;
 }
 
