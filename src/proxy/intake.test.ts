@@ -78,3 +78,14 @@ describe('a body whose last bytes wait for a turn of the loop', () => {
     expect(told).toEqual([]);
   });
 });
+
+describe('a body that is small', () => {
+  it('is looked at in a turn that is spent', async () => {
+    const { request, turns, due, told } = begun();
+    turns.isSpent = true;
+    request.push('{"model":"tiny"}');
+    request.push(null);
+    await turn();
+    expect([told, due.length]).toEqual([[null], 0]);
+  });
+});

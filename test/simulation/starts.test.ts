@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { snapshot } from '../../src/core/snapshot.ts';
 import { GIB } from '../../src/units.ts';
 import { simulatedDevice, simulatedModel, type StartFault } from './scenario.ts';
 import { Story } from './story.ts';
@@ -209,7 +210,10 @@ describe('starts', () => {
     story.untilAnswered(1);
     story.ask('a', 1, { workMs: 300_000 });
     story.until('a runs', () => story.state.leases.size === 1);
+    const waitingFor = (): string | null | undefined => snapshot(story.state, story.now).models.get('b')?.waitingFor;
+    expect(waitingFor()).toBeNull();
     story.ask('b');
+    expect(waitingFor()).toBe('a lease: max_in_flight is reached');
     story.until('b is refused', () => story.errors().length > 0);
     expect(story.errors()[0]).toMatchObject({ code: 'queue_timeout' });
     expect(story.errors()[0]?.message).toContain('it waited for a lease: max_in_flight is reached');

@@ -3,7 +3,7 @@ import { simulatedDevice, simulatedModel } from '../../../test/simulation/scenar
 import { Story } from '../../../test/simulation/story.ts';
 import { GIB, MINUTE, SECOND, type Milliseconds } from '../../units.ts';
 import { snapshot } from '../snapshot.ts';
-import { comingStart, type ComingStart } from './forecast.ts';
+import { comingStart, wholeStart, type ComingStart } from './forecast.ts';
 import { advanced, expected, leftByPace } from './phase-progress.ts';
 import type { StartTimes } from './start-times.ts';
 
@@ -147,6 +147,34 @@ describe('the forecast of a start', () => {
     for (const found of story.world.engines.found(true)) next.world.kernel.step({ kind: 'replica.found', found });
     expect(next.state.models.get('m')?.startTimes).toEqual(times);
     expect(coming(next, 'm')).toMatchObject({ stage: 'starting', left: null });
+    const adopted = next.current('m');
+    if (!adopted) throw new Error('it is not adopted');
+    next.world.kernel.step({ kind: 'replica.ready', replica: { id: adopted.id, generation: adopted.generation } });
+    expect(next.phase('m')).toBe('ready');
+    // It was ready at once: no start takes no time.
+    expect(next.effects('start.learned')).toEqual([]);
+    expect(next.state.models.get('m')?.startTimes).toEqual(times);
+  });
+
+  it('before it has a place is by the newest start of the same launch line and image', () => {
+    const { state } = new Story({ models: [simulatedModel('m', { needsPreparation: true })] });
+    const model = state.models.get('m');
+    if (!model) throw new Error('no model');
+    const learned = (specHash: string, image: string | null, lasted: Milliseconds): StartTimes => ({
+      model: 'm',
+      signature: { specHash, image, deviceClass: 'card of 24 GiB', tensorParallel: 1 },
+      phases: [{ phase: 'launch', lasted }],
+    });
+    model.startTimes.push(learned('m#0', 'sha256:old', 10_000), learned('m#0', 'sha256:new', 20_000));
+    model.startTimes.push(learned('m#1', 'sha256:new', 30_000));
+    // Which image it will be is not known before it was looked for.
+    expect([model.image, model.prepared, wholeStart(model)]).toEqual([null, false, 20_000]);
+    model.prepared = true;
+    expect(wholeStart(model)).toBeNull();
+    model.image = 'sha256:old';
+    expect(wholeStart(model)).toBe(10_000);
+    model.image = 'sha256:another';
+    expect(wholeStart(model)).toBeNull();
   });
 
   it('of one that waits for a neighbour comes after its start', () => {
