@@ -167,7 +167,7 @@ describe.skipIf(withoutChromium)('the dashboard', () => {
       delete limits['max_queue_sise'];
       models['qwen-7b'] = { ...models['qwen-7b'], memory: '20GiB', aliases: ['qwen'] };
     });
-    await watched.page.getByText('No problem is known of it').waitFor();
+    await watched.page.getByText('It has no problems').waitFor();
     await visit('overview');
     await row('qwen-7b').getByText('qwen', { exact: true }).waitFor();
     expect(await note.count()).toBe(0);

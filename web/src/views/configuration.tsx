@@ -46,7 +46,7 @@ export function Configuration({ state }: { readonly state: State }) {
           <Problems problems={problems} />
         </div>
       )}
-      {problems.length === 0 && <p class="quiet">No problem is known of it.</p>}
+      {problems.length === 0 && <p class="quiet">It has no problems.</p>}
       <Reload key={run} status={status} admin={viewer.admin} />
       {viewer.admin && <Effective version={version} />}
     </section>
