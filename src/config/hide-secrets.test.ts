@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { load } from '../../test/support/load-config.ts';
 import { effectiveConfig } from './effective.ts';
+import { hideInText } from './hide-secrets.ts';
 import { diffConfigs } from './reload-diff.ts';
 
 const SECRETS = `
@@ -65,6 +66,40 @@ describe('what has the shape of a secret', () => {
       },
     });
     expect(effective).toHaveProperty('models.a.extra_args', expect.arrayContaining(['8k', '--tokenizer=x/tokenizer']));
+  });
+
+  it.each([
+    ['postgresql://u:p/w@h/db', 'postgresql://***@h/db'],
+    ['redis://:pw@h', 'redis://***@h'],
+    ["curl -H 'x-api-key: abc' u", "curl -H 'x-api-key: ***' u"],
+    ['Authorization: Bearer abcdefgh', 'Authorization: Bearer ***'],
+    ['Authorization: Basic dTpw', 'Authorization: Basic ***'],
+    ['said Basic dTpwYXNz then', 'said Basic *** then'],
+    ['https://h/x?sv=1&sig=abc%3D&y=2', 'https://h/x?sv=1&sig=***&y=2'],
+    ['export TOKEN="a b"; x', 'export TOKEN=***; x'],
+    ['ghp_0123456789abcdef', '***'],
+  ])('is found in %s', (text, shown) => {
+    expect(hideInText(text)).toBe(shown);
+    // What was hidden once is not taken for something else.
+    expect(hideInText(shown)).toBe(shown);
+  });
+
+  it.each([
+    'http://10.0.0.5:8000/v1',
+    'http://10.0.0.5:8000/@scope/model',
+    'https://h/@scope/x, or me@example.org',
+    '--tokenizer hf-internal-testing/tiny --max-num-batched-tokens 8k',
+    'MAX_TOKENS=5 PYTHONPATH=/a:/b run --api-key-file /run/secrets/key',
+    'A model for basic understanding of keys',
+  ])('is not seen in %s', (text) => {
+    expect(hideInText(text)).toBe(text);
+  });
+
+  it('is looked for in a time that grows with the text alone', () => {
+    const begun = performance.now();
+    for (const part of ['://a', ' token', '"token":"', '--a-', "'", 'a:'])
+      expect(hideInText(`://${part.repeat(100_000)}`).length).toBeGreaterThan(0);
+    expect(performance.now() - begun).toBeLessThan(5_000);
   });
 
   it('is compared when a configuration takes the place of another, and not shown', async () => {

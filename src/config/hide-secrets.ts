@@ -25,21 +25,30 @@ const SECRET_FIELD =
 const VALUE = `("(?:[^"\\\\]|\\\\.)*"|'[^']*'|[^\\s'"&;|#]+)`;
 const WORD = 'api[-_]?keys?|access[-_]?keys?|private[-_]?key|token|secret|password|passwd|passphrase|credentials?';
 
-/** Of each, the last group but none is the secret; what is before and behind it stays. */
+/** Bounded, or a long text would be gone over again from each of its places. Of each the second group is the secret; what is before and behind it stays. */
 const SHAPES: readonly RegExp[] = [
   // Up to the last @ before a path: a password may hold one that nobody encoded.
-  /(:\/\/)([^\s/?#'"]+)(?=@)/g,
+  /(:\/\/)([^\s/?#'"]{1,512})(?=@)/g,
+  // The same with a slash in the password; what is a port is none.
+  /(:\/\/)([^\s/?#'"@:]{0,256}:(?!\d{1,5}[/?#])[^\s'"]{1,256})(?=@)/g,
   // A flag in a line for a shell.
-  new RegExp(`((?:^|[\\s'"])--?[\\w-]*(?:${WORD})(?:=|\\s+))${VALUE}`, 'gi'),
+  new RegExp(`((?:^|[\\s'"])--?[\\w-]{0,64}(?:${WORD})(?:=|\\s+))${VALUE}`, 'gi'),
   // A variable in such a line; a parameter of a query.
-  new RegExp(`((?:^|[\\s'"?&;])[\\w-]*(?:${WORD}|_pass|signature)=)${VALUE}`, 'gi'),
+  new RegExp(`((?:^|[\\s'"?&;])[\\w-]{0,64}(?:${WORD}|_pass|sig|signature)=)${VALUE}`, 'gi'),
   // A field of JSON in a text.
-  new RegExp(`("[\\w-]*(?:${WORD}|authorization)"\\s*:\\s*)("(?:[^"\\\\]|\\\\.)*")`, 'gi'),
-  /(\b(?:Bearer|Basic)\s+)([\w.~+/=-]{6,})/gi,
-  /(\b)((?:sk-|vgw[-_]|hf_)[A-Za-z0-9_-]{12,})/g,
+  new RegExp(`("[\\w-]{0,64}(?:${WORD}|authorization)"\\s*:\\s*)("(?:[^"\\\\]|\\\\.)*")`, 'gi'),
+  // A header in a text, and credentials whose header is elsewhere; `Basic` is a word, too.
+  new RegExp(
+    `((?:^|[\\s'"])[\\w-]{0,64}(?:api[-_]?key|authorization|token)\\s*:\\s+(?:Bearer\\s+|Basic\\s+)?)${VALUE}`,
+    'gi',
+  ),
+  /(\bBearer\s+)([\w.~+/=-]{6,})/gi,
+  /(\b[Bb]asic\s+)(?=\S*[\dA-Z=])([\w+/=-]{6,})/g,
+  /(\b)((?:sk-|vgw[-_]|hf_|gh[a-z]_|github_pat_|glpat-)[A-Za-z0-9_-]{12,})/g,
 ];
 /** Spares ordinary texts the expressions above. */
-const MAY_HOLD_SECRET = /key|token|secret|pass|credential|authorization|signature|:\/\/|bearer|basic|sk-|vgw|hf_/i;
+const MAY_HOLD_SECRET =
+  /key|token|secret|pass|credential|authorization|sig|:\/\/|bearer|basic|sk-|vgw|hf_|gh[a-z]_|github|glpat/i;
 
 /** Secrets that have the shape of one. */
 export function hideInText(text: string, hide: Hide = redact): string {
