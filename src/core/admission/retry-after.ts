@@ -9,6 +9,8 @@ import type { Model } from '../state.ts';
 
 /** Weight of the newest lease in the mean. */
 const SMOOTHING = 0.2;
+/** Of a minute, from where on a herd is spread. */
+const SPREAD = 0.75;
 /** Nothing has finished yet and no start was seen: a guess has to do. */
 const GUESS: Milliseconds = 10 * SECOND;
 
@@ -32,7 +34,14 @@ export function retryAfterQueue(run: Run, model: Model): Milliseconds {
   const start = restOfStart(run, model);
   const line = model.meanLease === null ? null : lineOf(run, model) * model.meanLease;
   if (line === null && start === null) return clampRetryAfter(GUESS * jitter);
-  return clampRetryAfter((start ?? 0) * (jitter + 0.25) + (line ?? 0) * jitter);
+  const span = (start ?? 0) * (jitter + 0.25) + (line ?? 0) * jitter;
+  return clampRetryAfter(span > MINUTE ? upToAMinute(start ?? 0, (jitter - 0.75) * 2) : span);
+}
+
+/** Nobody is told more than a minute; a herd that has to wait longer is spread over the end of it, behind a start that is over before. */
+function upToAMinute(start: Milliseconds, share: number): Milliseconds {
+  const from = start < MINUTE ? Math.max(start, SPREAD * MINUTE) : SPREAD * MINUTE;
+  return from + (MINUTE - from) * share;
 }
 
 /** How many leases one after the other the whole queue is. */
