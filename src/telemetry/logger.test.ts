@@ -152,6 +152,8 @@ describe('secrets in log lines', () => {
     ['key prefixes', 'with sk-proj0123456789abcdef', 'sk-proj0123456789abcdef'],
     ['hub tokens', 'using hf_AbCdEfGhIjKlMnOpQrSt', 'hf_AbCdEfGhIjKlMnOpQrSt'],
     ['credentials in a URL', 'GET http://me:hunter22@host/', 'hunter22'],
+    ['a token in a URL', 'clone https://tok22en@host/x', 'tok22en'],
+    ['a password without a user', 'redis://:hunter22@host', 'hunter22'],
     ['flags with a space', 'vllm serve x --api-key verysecretthing --port 1', 'verysecretthing'],
     ['flags with an equals sign', 'vllm serve x --api-key=verysecretthing --port 1', 'verysecretthing'],
   ];

@@ -18,7 +18,7 @@ const SECRET_FLAG = /^--?[\w-]*(api[-_]key|token|password|secret)$/i;
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\b(Bearer|Basic)\s+[\w.~+/=-]{6,}/gi, `$1 ${REDACTED}`],
   [/\b(?:sk|hf|vgw)[-_][A-Za-z0-9_-]{12,}/g, REDACTED],
-  [/:\/\/[^\s/@:]+:[^\s/@]+@/g, `://${REDACTED}@`],
+  [/:\/\/[^\s/?#@'"]{1,512}@/g, `://${REDACTED}@`],
   [/(--?[\w-]*(?:api[-_]key|token|password|secret))(=|\s+)[^\s'"]+/gi, `$1$2${REDACTED}`],
 ];
 /** A cheap test that spares ordinary lines the four expressions above. */
