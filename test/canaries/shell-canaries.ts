@@ -75,8 +75,8 @@ const RELAY: readonly Canary[] = [
     name: 'retry-after-the-first-byte',
     breaks: 'A request is sent again although its engine had begun to answer.',
     file: 'src/proxy/forward.ts',
-    find: 'return failure.reused && !failure.answered && !this.replayed && this.lease.alive',
-    replace: 'return failure.reused && !this.replayed && this.lease.alive',
+    find: 'failure.reused && !failure.answered && !this.replayed) {',
+    replace: 'failure.reused && !this.replayed) {',
   }),
   shell({
     name: 'retry-of-what-was-sent',
