@@ -11,9 +11,11 @@ import type { HandedConnections } from '../proxy/handed-connections.ts';
 import type { ControlPaths } from '../proxy/proxy.ts';
 import { SECOND, type Bytes, type Milliseconds } from '../units.ts';
 
-/** Of one connection alone (RFC 9110 section 7.6.1); `expect` was met already. */
-const HOP_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'te', 'upgrade', 'expect']);
-const ANSWER_HOP_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding']);
+/** Of one connection alone (RFC 9110 section 7.6.1), and what trailers there will be, of which none are sent on. */
+const HOP_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'te', 'trailer', 'upgrade']);
+const ANSWER_HOP_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'trailer', 'transfer-encoding']);
+/** A request of HTTP/1.0 may name none, but what is sent on is HTTP/1.1. The control plane takes the same for granted. */
+const NO_HOST = ['host', 'localhost'];
 
 const FIRST_LINE_TIME: Milliseconds = 5 * SECOND;
 const MAX_FIRST_LINE: Bytes = 256;
@@ -39,7 +41,7 @@ function forward({ path, token }: ControlAddress, request: IncomingMessage, resp
     createConnection: () => socket,
     method: request.method ?? 'GET',
     path: request.url ?? '/',
-    headers: without(request.rawHeaders, HOP_FIELDS),
+    headers: fieldsOf(request),
     setHost: false,
   });
   sent.once('response', (answer) => {
@@ -52,6 +54,13 @@ function forward({ path, token }: ControlAddress, request: IncomingMessage, resp
   sent.once('error', () => response.destroy());
   response.once('close', () => sent.destroy());
   pipeline(request, sent, () => undefined);
+}
+
+function fieldsOf({ rawHeaders, headers }: IncomingMessage): string[] {
+  const fields = without(rawHeaders, HOP_FIELDS);
+  if (headers.host === undefined) fields.push(...NO_HOST);
+  // That one was met already; any other is refused, or not looked at, as in one process.
+  return headers.expect?.trim().toLowerCase() === '100-continue' ? without(fields, new Set(['expect'])) : fields;
 }
 
 function without(fields: readonly string[], left: ReadonlySet<string>): string[] {

@@ -53,6 +53,8 @@ export type ToWorker =
       readonly moving: readonly string[];
       readonly starts: readonly (readonly [model: string, start: ComingStart])[];
     }
+  /** Answered at once by a process that still runs its loop. */
+  | { readonly kind: 'ping' }
   /** The shutdown has begun. */
   | { readonly kind: 'refuse' }
   | { readonly kind: 'drain'; readonly limit: Milliseconds };
@@ -65,6 +67,7 @@ export type FromWorker =
   | { readonly kind: 'release'; readonly id: string; readonly outcome: LeaseOutcome }
   /** Again and again while it has requests or connections to engines: replicas on whose leases bytes moved, and changed figures. */
   | { readonly kind: 'pulse'; readonly touched: readonly string[]; readonly stats: DataPlaneStats | null }
+  | { readonly kind: 'pong' }
   /** The connection that was handed over has arrived. */
   | { readonly kind: 'taken' }
   /** So many of its clients' connections are closed. */

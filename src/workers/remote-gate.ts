@@ -125,6 +125,8 @@ export class RemoteGate implements Gate {
       case 'outlook':
         this.#starts = new Map(message.starts);
         return;
+      case 'ping':
+        return;
     }
   }
 

@@ -48,6 +48,8 @@ export class WorkerHandle {
   configured = 0;
   drained = false;
   stats: DataPlaneStats | null = null;
+  /** Pings since it was heard last. */
+  unanswered = 0;
   readonly #options: WorkerHandleOptions;
   readonly #link: Link<ToWorker, FromWorker>;
   /** Sent, in this order, and not arrived yet. */
@@ -82,6 +84,16 @@ export class WorkerHandle {
 
   get gone(): boolean {
     return this.#gone;
+  }
+
+  /** One ping is under way now and then; with two it stands still. */
+  get silent(): boolean {
+    return this.unanswered > 1;
+  }
+
+  ping(): void {
+    this.unanswered += 1;
+    this.say({ kind: 'ping' });
   }
 
   say(message: ToWorker): void {
@@ -154,6 +166,10 @@ export class WorkerHandle {
   }
 
   #hear(message: FromWorker): void {
+    const { silent } = this;
+    this.unanswered = 0;
+    // It may be handed connections again.
+    if (silent) this.#options.changed(this);
     if (this.desk.hear(message)) return;
     const { telemetry, changed } = this.#options;
     switch (message.kind) {
@@ -176,6 +192,8 @@ export class WorkerHandle {
         this.desk.touched(message.touched);
         if (message.stats !== null) this.stats = message.stats;
         return this.#tellOutlook();
+      case 'pong':
+        return;
       case 'taken':
         this.#travelling.shift();
         return;

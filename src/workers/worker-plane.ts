@@ -19,6 +19,7 @@ import { SECOND, type Milliseconds } from '../units.ts';
 import { ConnectionHall } from './connection-hall.ts';
 import { openControlDoor, type ControlDoor } from './forwarded-control.ts';
 import type { ToWorker, WorkerConfiguration } from './protocol.ts';
+import { watchPulses } from './pulses.ts';
 import { WorkerHandle, type WorkerEnd } from './worker-handle.ts';
 
 /** The first restart comes after this, each further one after twice the time … */
@@ -53,6 +54,7 @@ export class WorkerPlane implements Proxy {
   readonly #separate: Proxy;
   #workers: WorkerHandle[] = [];
   #hall: ConnectionHall | null = null;
+  #pulses: Disposable | null = null;
   #door: ControlDoor | null = null;
   #listen: Address | null = null;
   #configuration: WorkerConfiguration;
@@ -92,6 +94,7 @@ export class WorkerPlane implements Proxy {
     this.#listen = { host: address.host, port: bound.port };
     await this.#local.listen(this.#listen);
     this.#door = await openControlDoor(platform, this.#handed);
+    this.#pulses = watchPulses(platform.clock, telemetry.log, () => this.#workers);
     const started = Array.from({ length: count }, (_, index) => this.#startWorker(index + 1));
     const results = await Promise.all(started);
     if (results.includes(true) || this.#ending) return bound;
@@ -242,6 +245,8 @@ export class WorkerPlane implements Proxy {
   #beginEnd(): void {
     this.#ending = true;
     this.#hall?.close();
+    // The drain has a limit of its own.
+    this.#pulses?.[Symbol.dispose]();
     for (const timer of this.#restarts) timer[Symbol.dispose]();
     this.#restarts.clear();
   }

@@ -172,6 +172,8 @@ class Worker {
       case 'outlook':
         this.#moving = new Set(message.moving);
         return;
+      case 'ping':
+        return this.#link.say({ kind: 'pong' });
       case 'refuse':
         return proxy?.refuseNew();
       case 'drain':
