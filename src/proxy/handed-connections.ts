@@ -6,7 +6,7 @@ export class HandedConnections {
   /** The listener of these connections; null before it listens and once it accepts no more. */
   private server: Server | null = null;
   private readonly open = new Set<Socket>();
-  private emptied: (() => void) | null = null;
+  private readonly emptied: (() => void)[] = [];
   private readonly gone: () => void;
 
   /** `gone` is called once for each connection that was given: when it is closed. */
@@ -25,7 +25,8 @@ export class HandedConnections {
     socket.once('close', () => {
       this.open.delete(socket);
       this.gone();
-      if (this.open.size === 0) this.emptied?.();
+      if (this.open.size > 0) return;
+      for (const tell of this.emptied.splice(0)) tell();
     });
     // https://nodejs.org/api/http.html#event-connection: a server takes connections that it has not accepted itself.
     if (this.server === null) socket.destroy();
@@ -38,7 +39,7 @@ export class HandedConnections {
     this.server = null;
     if (this.open.size === 0) return;
     await new Promise<void>((resolve) => {
-      this.emptied = resolve;
+      this.emptied.push(resolve);
     });
   }
 }

@@ -17,6 +17,8 @@ export interface ConnectionHallOptions {
   readonly limit: number;
   /** Of one worker: its descriptors are its own. */
   readonly limitOfWorker: number;
+  /** Of those that wait here: they have descriptors of this process. */
+  readonly limitWaiting: number;
 }
 
 export class ConnectionHall {
@@ -61,9 +63,9 @@ export class ConnectionHall {
 
   #accept(socket: Socket): void {
     socket.on('error', () => undefined);
-    const { workers, limit } = this.#options;
+    const { workers, limit, limitWaiting } = this.#options;
     const open = workers().reduce((sum, worker) => sum + worker.connections, this.#waiting.length);
-    if (open >= limit) {
+    if (open >= limit || this.#waiting.length >= limitWaiting) {
       socket.destroy();
       return;
     }

@@ -8,7 +8,7 @@ import {
 } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createPlatform } from '../platform/system.ts';
 import { HandedConnections } from '../proxy/handed-connections.ts';
 import { checkHead } from '../proxy/head-rules.ts';
@@ -22,8 +22,11 @@ interface Seen {
 }
 
 const arrived: Seen[] = [];
+const LIMIT = 5;
 const ANSWER_OPTIONS = { requireHostHeader: false };
 const servers: Server[] = [];
+/** Connections that came through the door, and those of them that are open. */
+let [came, open] = [0, 0];
 let door: ControlDoor;
 let port = 0;
 
@@ -36,9 +39,13 @@ beforeAll(async () => {
     });
   });
   controller.on('checkExpectation', (_, response) => response.writeHead(417).end());
-  const handed = new HandedConnections();
+  controller.on('connection', () => {
+    came += 1;
+    open += 1;
+  });
+  const handed = new HandedConnections(() => void (open -= 1));
   handed.attach(controller);
-  door = await openControlDoor(createPlatform(), handed);
+  door = await openControlDoor(createPlatform(), handed, LIMIT);
   const { handle } = forwardControl(door.address, () => true);
   const worker = createServer(ANSWER_OPTIONS, handle);
   worker.on('checkExpectation', handle);
@@ -52,6 +59,8 @@ afterAll(async () => {
   servers[1]?.close();
   await door[Symbol.asyncDispose]();
 });
+
+afterEach(() => vi.waitFor(() => expect(open).toBe(0)));
 
 function ask(options: RequestOptions, body = ''): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -100,5 +109,19 @@ describe('the door of the control plane', () => {
     socket.write(bytes);
     expect(await text(socket)).toBe('');
     expect(arrived).toEqual([]);
+  });
+
+  it('lets in so many at once: more clients than the process has descriptors never have them all', async () => {
+    came = 0;
+    const sockets = Array.from({ length: LIMIT }, () => connect(port, '127.0.0.1'));
+    const head = 'POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n';
+    for (const socket of sockets) socket.write(head);
+    await vi.waitFor(() => expect(came).toBe(LIMIT));
+    expect(await rawRequest(port, `${head}{}`)).toMatchObject({ status: 0 });
+    expect(came).toBe(LIMIT);
+    for (const socket of sockets) socket.write('{}');
+    const answers = await Promise.all(sockets.map((socket) => text(socket)));
+    expect(answers.map((answer) => answer.slice(0, 15))).toEqual(Array.from(answers, () => 'HTTP/1.1 200 OK'));
+    expect(arrived.splice(0)).toHaveLength(LIMIT);
   });
 });

@@ -76,8 +76,15 @@ export interface ControlDoor extends AsyncDisposable {
   readonly address: ControlAddress;
 }
 
-/** The other end. Connections that come with the token are given to `connections`, as from the peer that they name. */
-export async function openControlDoor(platform: Platform, connections: HandedConnections): Promise<ControlDoor> {
+/**
+ * The other end. Connections that come with the token are given to `connections`, as from the peer that they name; those
+ * beyond `limit` are closed at once, and the clients' with them.
+ */
+export async function openControlDoor(
+  platform: Platform,
+  connections: HandedConnections,
+  limit: number,
+): Promise<ControlDoor> {
   const { random, sha256 } = platform;
   // An abstract name: no file that could be left, no folder that has to be writable. Whoever can reach it needs the token.
   const address = { path: `\0vllm-gateway-${random.hex(32)}`, token: random.hex(64) };
@@ -97,6 +104,7 @@ export async function openControlDoor(platform: Platform, connections: HandedCon
       connections.give(socket);
     });
   });
+  server.maxConnections = limit;
   await listening(server, address.path);
   return {
     address,

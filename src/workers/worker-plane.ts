@@ -83,17 +83,20 @@ export class WorkerPlane implements Proxy {
   async listen(address: Address): Promise<{ readonly port: number }> {
     const { platform, telemetry, count } = this.#options;
     const limitOfWorker = await connectionLimit(platform.files);
+    // Clients are many times as many as one process may have; what this one needs its descriptors for is never theirs.
+    const half = Math.ceil(limitOfWorker / 2);
     const hall = new ConnectionHall({
       workers: () => this.#workers,
       log: telemetry.log,
       limit: Math.min(MAX_CONNECTIONS, limitOfWorker * count),
       limitOfWorker,
+      limitWaiting: half,
     });
     this.#hall = hall;
     const bound = await hall.listen(address);
     this.#listen = { host: address.host, port: bound.port };
     await this.#local.listen(this.#listen);
-    this.#door = await openControlDoor(platform, this.#handed);
+    this.#door = await openControlDoor(platform, this.#handed, half);
     this.#pulses = watchPulses(platform.clock, telemetry.log, () => this.#workers);
     const started = Array.from({ length: count }, (_, index) => this.#startWorker(index + 1));
     const results = await Promise.all(started);
