@@ -1,8 +1,10 @@
 /** Both ends of the gate, with what each says held back until the test lets it pass: every crossing can be shown. */
 import { describe, expect, it } from 'vitest';
-import type { Ask, Lease, TicketSink, Upstream } from '../controller/gate.ts';
-import { gatewayError } from '../errors.ts';
-import { FakeGate } from '../../test/support/fake-gate.ts';
+import type { Ask, Lease, Ticket, TicketSink, Upstream } from '../controller/gate.ts';
+import { gatewayError, type GatewayError } from '../errors.ts';
+import type { Random } from '../platform/platform.ts';
+import { FakeGate, type FakeLease } from '../../test/support/fake-gate.ts';
+import { SeededRandom } from '../../test/support/test-platform.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 import { RemoteGate } from './remote-gate.ts';
 import { WorkerDesk } from './worker-desk.ts';
@@ -36,6 +38,7 @@ class Bench {
   readonly fake = new FakeGate(UPSTREAM);
   readonly toWorker: ToWorker[] = [];
   readonly fromWorker: FromWorker[] = [];
+  readonly #cut = new Set<FakeLease>();
   readonly desk = new WorkerDesk({
     gate: this.fake,
     workers: 3,
@@ -56,6 +59,25 @@ class Bench {
 
   toGate(): void {
     for (const message of this.toWorker.splice(0)) this.gate.hear(copy(message));
+  }
+
+  oneToController(): void {
+    const message = this.fromWorker.shift();
+    if (message) expect(this.desk.hear(copy(message))).toBe(true);
+  }
+
+  oneToGate(): void {
+    const message = this.toWorker.shift();
+    if (message) this.gate.hear(copy(message));
+  }
+
+  /** As the core does: each lease once. */
+  cutAll(error: GatewayError): void {
+    for (const lease of this.fake.leases) {
+      if (lease.outcome !== null || this.#cut.has(lease)) continue;
+      this.#cut.add(lease);
+      lease.sink.cut(error);
+    }
   }
 
   settle(): void {
@@ -211,6 +233,90 @@ describe('a gate over a link', () => {
     expect(asker.told).toEqual(['refused queue_full at once']);
     expect(bench.gate.queueFacts('m')).toEqual(bench.fake.facts);
     expect(bench.gate.queueFacts('never heard of')).toEqual({ depth: 0, maxQueueSize: 0, maxConcurrent: 0 });
+    bench.expectNothingLeft();
+  });
+});
+
+/** Does with its lease what requests do, whenever it is told to act; hears nothing out of turn. */
+class Wanderer implements TicketSink {
+  readonly #random: Random;
+  #phase: 'waits' | 'runs' | 'over' = 'waits';
+  #ticket: Ticket;
+  #lease: Lease | null = null;
+  #cut = false;
+
+  constructor(gate: RemoteGate, id: string, random: Random) {
+    this.#random = random;
+    this.#ticket = gate.acquire(ask(id), this);
+  }
+
+  granted(lease: Lease): void {
+    expect(this.#phase).toBe('waits');
+    [this.#phase, this.#lease, this.#cut] = ['runs', lease, false];
+  }
+
+  refused(): void {
+    expect(this.#phase).toBe('waits');
+    this.#phase = 'over';
+  }
+
+  cut(): void {
+    expect([this.#phase, this.#cut]).toEqual(['runs', false]);
+    this.#cut = true;
+  }
+
+  act(end: boolean): void {
+    const choice = end ? 0 : this.#random.next();
+    if (this.#phase === 'waits') {
+      if (choice > 0.2) return;
+      this.#ticket.abandon();
+      this.#phase = 'over';
+    } else if (this.#phase === 'runs' && this.#lease !== null) {
+      if (choice < 0.4 || this.#cut) this.#end('completed', this.#lease);
+      else if (choice < 0.7) this.#giveBack(this.#lease);
+      else this.#askRetry(this.#lease);
+    }
+  }
+
+  #end(outcome: 'completed', lease: Lease): void {
+    lease.release(outcome);
+    [this.#phase, this.#lease] = ['over', null];
+  }
+
+  #giveBack(lease: Lease): void {
+    const next = lease.giveBack();
+    if (next.kind !== 'ticket') throw new Error(`given back over a link it is a ticket, not a ${next.kind}`);
+    [this.#ticket, this.#phase, this.#lease] = [next, 'waits', null];
+  }
+
+  #askRetry(lease: Lease): void {
+    lease.mayRetry(() => expect([this.#phase, this.#lease]).toEqual(['runs', lease]));
+  }
+}
+
+describe('both ends of the gate, whatever crosses on the way', () => {
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('agree in the end about who waits and who runs: seed %i', (seed) => {
+    const random = new SeededRandom(seed);
+    const bench = new Bench();
+    const wanderers: Wanderer[] = [];
+    const error = gatewayError('upstream_lost', 'It went away.');
+    bench.fake.decide = () => (random.next() < 0.5 ? 'wait' : random.next() < 0.8 ? 'grant' : error);
+    const steps: readonly (() => void)[] = [
+      () => void wanderers.push(new Wanderer(bench.gate, `r${wanderers.length}`, random)),
+      () => wanderers[Math.floor(random.next() * wanderers.length)]?.act(false),
+      () => wanderers[Math.floor(random.next() * wanderers.length)]?.act(false),
+      () => bench.oneToController(),
+      () => bench.oneToController(),
+      () => bench.oneToGate(),
+      () => bench.oneToGate(),
+      () => bench.fake.waiting.some(({ over }) => !over) && bench.fake.grantNext(),
+      () => bench.fake.waiting.some(({ over }) => !over) && random.next() < 0.2 && bench.fake.refuseNext(error),
+      () => random.next() < 0.05 && bench.cutAll(error),
+    ];
+    for (let count = 0; count < 3_000; count += 1) steps[Math.floor(random.next() * steps.length)]?.();
+    expect(wanderers.length).toBeGreaterThan(200);
+    bench.settle();
+    for (const wanderer of wanderers) wanderer.act(true);
     bench.expectNothingLeft();
   });
 });

@@ -144,7 +144,11 @@ export class RemoteGate implements Gate {
 
   giveBack(id: string): Ticket {
     const asked = this.#asked.get(id);
-    if (asked) asked.lease = null;
+    if (asked) {
+      asked.lease = null;
+      // What is still to be answered was asked of this lease, not of the next one.
+      asked.retry = null;
+    }
     this.#say({ kind: 'give_back', id });
     return this.#ticket(id);
   }
