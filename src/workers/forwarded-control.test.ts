@@ -100,6 +100,17 @@ describe('a request for the control plane that a worker has', () => {
   });
 });
 
+it.each([
+  ['/models', true],
+  ['/v1/models', true],
+  ['/models/one', true],
+  ['/v1/models/org%2Fone', true],
+  ['/modelsandmore', false],
+  ['/v1/chat/completions', false],
+])('%s is sent on: %s', (path, sentOn) => {
+  expect(forwardControl(door.address, () => false).owns(path)).toBe(sentOn);
+});
+
 describe('the door of the control plane', () => {
   it.each([
     ['without the token', `${'0'.repeat(64)} 127.0.0.1\nGET / HTTP/1.1\r\nhost: localhost\r\n\r\n`],

@@ -26,10 +26,13 @@ export interface ControlAddress {
   readonly token: string;
 }
 
+/** The list of models, and each of them, in both ways to write it: only the first process knows what state they are in. */
+const MODELS = /^(?:\/v1)?\/models(?:\/|$)/;
+
 /** `owns`: the paths of the control plane on this listener. */
 export function forwardControl(address: ControlAddress, owns: (path: string) => boolean): ControlPaths {
   return {
-    owns: (path) => path === '/v1/models' || path.startsWith('/v1/models/') || owns(path),
+    owns: (path) => MODELS.test(path) || owns(path),
     handle: (request, response) => forward(address, request, response),
   };
 }

@@ -189,6 +189,8 @@ describe('three workers', () => {
     await readUntil('event: snapshot');
     await gateway.post('/gateway/models/one/load', {});
     await readUntil('replica.ready');
+    for (const path of ['/v1/models/one', '/models/one'])
+      expect(await (await fetch(gateway.url + path)).json(), path).toMatchObject({ state: 'ready' });
     leave.abort();
   });
 });
