@@ -59,6 +59,7 @@ function watchedWorker() {
     },
     changed: () => void (changes += 1),
   });
+  worker.configured = 1;
   const watch = watchPulses(clock, telemetry.log, () => [worker]);
   return {
     worker,
@@ -102,6 +103,16 @@ describe('a worker', () => {
     expect(bench.lines.map((line) => JSON.parse(line) as object)).toMatchObject([
       { level: 'error', worker: 1, pid: 4711, msg: 'a worker of the data plane does not answer: it is ended' },
     ]);
+  });
+
+  it('has a minute to begin with', async () => {
+    using bench = watchedWorker();
+    bench.worker.configured = 0;
+    bench.its.pause();
+    for (let pings = 0; pings < 12; pings += 1) await bench.next();
+    expect(bench.kills()).toBe(0);
+    await bench.next();
+    expect(bench.kills()).toBe(1);
   });
 
   it('that stood still for a while is given connections again', async () => {

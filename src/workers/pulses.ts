@@ -10,13 +10,15 @@ import type { WorkerHandle } from './worker-handle.ts';
 const PING_EVERY: Milliseconds = 5 * SECOND;
 /** Pings are counted, not time: while the whole machine stands still none is sent, and nobody owes an answer. */
 const MOST_UNANSWERED = 3;
+/** Until it serves: a program that is read from a slow disk answers nothing meanwhile. */
+const MOST_AT_START = 12;
 
-type Watched = Pick<WorkerHandle, 'number' | 'pid' | 'unanswered' | 'ping' | 'kill'>;
+type Watched = Pick<WorkerHandle, 'number' | 'pid' | 'ready' | 'unanswered' | 'ping' | 'kill'>;
 
 export function watchPulses(clock: Pick<Clock, 'after'>, log: Logger, workers: () => readonly Watched[]): Disposable {
   const look = (): void => {
     for (const worker of workers()) {
-      if (worker.unanswered < MOST_UNANSWERED) {
+      if (worker.unanswered < (worker.ready ? MOST_UNANSWERED : MOST_AT_START)) {
         worker.ping();
         continue;
       }
