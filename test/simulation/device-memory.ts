@@ -106,8 +106,9 @@ export class DeviceMemory {
       booked += promised;
       if ((bytes.get(id) ?? 0) > promised) return true;
     }
-    // One was seen to take more than it was promised, after this start had begun.
-    return booked > known.budgetBytes;
+    // One was seen to take more than it was promised, after this start had begun: whoever decides on a place is held to
+    // what there is to give at that moment, by the invariants of the ledger.
+    return booked > Math.min(known.budgetBytes, known.totalBytes - known.foreignBytes);
   }
 
   /** Its neighbours that measure see bytes come or go that are not their own. */
