@@ -17,9 +17,9 @@ class SlowLine extends Duplex {
   }
 }
 
-function connected(): { line: SlowLine; connection: ClientConnection } {
+function connected(clock = new VirtualClock()): { line: SlowLine; connection: ClientConnection } {
   const line = new SlowLine();
-  return { line, connection: new ClientConnection(line as unknown as Socket, new VirtualClock()) };
+  return { line, connection: new ClientConnection(line as unknown as Socket, clock) };
 }
 
 describe('a connection whose last answer is written', () => {
@@ -49,6 +49,17 @@ describe('a connection whose last answer is written', () => {
     expect(connection.isOverdue(6 * MINUTE + 70 * SECOND)).toBe(false);
     expect(connection.isOverdue(6 * MINUTE + 80 * SECOND)).toBe(true);
   });
+});
+
+it('that is read for a moment after its end leaves no timer when it is closed before', async () => {
+  const clock = new VirtualClock();
+  const { line, connection } = connected(clock);
+  connection.lingerAfterEnd();
+  expect(clock.pending).toBe(1);
+  const closed = new Promise((resolve) => line.on('close', resolve));
+  line.destroy();
+  await closed;
+  expect(clock.pending).toBe(0);
 });
 
 /** What is written is not read until the test says so. */

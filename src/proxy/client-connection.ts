@@ -156,9 +156,10 @@ export class ClientConnection {
     const look = (): void => {
       if (socket.destroyed) return;
       if (--left <= 0 || socket.bytesRead > limit) socket.destroy();
-      else this.clock.after(LINGER_CHECK, look);
+      else timer = this.clock.after(LINGER_CHECK, look);
     };
-    this.clock.after(LINGER_CHECK, look);
+    let timer = this.clock.after(LINGER_CHECK, look);
+    socket.once('close', () => timer[Symbol.dispose]());
   }
 
   /** Its last answer is written: what the client sent behind that request is nobody's work any more. */
