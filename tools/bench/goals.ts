@@ -28,7 +28,7 @@ export const GOALS: readonly Goal[] = [
   goal('W1-1', 'nginx', [5.5, 3, 2.7, 1.8], 'the gate was meant to stand at 4.00'),
   goal('W2', 'nginx', [2, 1.5, 1.1, 1.15]),
   goal('W3', 'nginx', [3, 2.4, 1.44, 1.6]),
-  goal('W3', 'blind net.pipe', [1.6, 1.25, null, null], 'the gate was meant to stand at 1.25'),
+  goal('W3', 'blind net.pipe', [2, 1.25, null, null], 'the gate was meant to stand at 1.25'),
   goal('W3-600', 'nginx', [2.6, 2.2, 1.7, 1.5]),
   goal('W3-600', 'carried', [0.8, 0.93, null, 1]),
   goal('W4', 'nginx', [10, 6, 5.4, 3.5]),

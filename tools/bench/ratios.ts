@@ -1,7 +1,8 @@
 /**
  * The gates that a change has to pass, as a multiple of nginx, or of a relay that looks at nothing, in the same round. Only CPU time and
  * memory: how long something takes says too much about who else is on the machine. Rounds that others disturbed are not judged, because
- * they are wrong in both directions; where too few are left, that is said and nothing is judged. Ends with `N passed, N failed`.
+ * they are wrong in both directions; where too few are left, that is said and nothing is judged. A change fails when the best of the others is
+ * beyond the gate: work of others that nobody saw makes the median of a few rounds what it likes. Ends with `N passed, N failed`.
  */
 import { refusals } from './full-path.ts';
 import { GOALS, meets, valuesOf, type Goal } from './goals.ts';
@@ -63,11 +64,12 @@ export function judge(goal: Goal, samples: readonly Sample[], rounds: number): V
     return { verdict: 'failed', line: `FAILED     ${what}cannot be told: ${goal.of} is not here` };
   const values = valuesOf(goal, undisturbed, OURS);
   const needed = ONCE.includes(goal.workload) ? 1 : Math.floor(rounds / 2) + 1;
-  const value = median(values);
-  const told = values.length === 0 ? '' : `${value.toFixed(2)}, at most ${goal.gate}, `;
+  const best = Math.min(...values);
+  const told =
+    values.length === 0 ? '' : `${median(values).toFixed(2)}, at best ${best.toFixed(2)}, at most ${goal.gate}, `;
   const line = `${what}${told}${values.length} undisturbed rounds`;
   if (values.length < needed) return { verdict: 'not judged', line: `not judged ${line}` };
-  return meets(goal, value, goal.gate)
+  return meets(goal, best, goal.gate)
     ? { verdict: 'passed', line: `ok         ${line}` }
     : { verdict: 'failed', line: `FAILED     ${line}` };
 }

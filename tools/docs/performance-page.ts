@@ -153,7 +153,7 @@ function profileSections(profiled: Figures['profiled']): readonly string[] {
 function guardSections(pairs: Figures['pairs']): readonly string[] {
   const parts = [
     '## How it stays so',
-    `Two checks run before a change is accepted. ${code(`${COMMAND} -- ratios`)} holds the column “gate” of the multiples and of memory (delays are told, ` +
+    `Two checks run before a change is accepted. ${code(`${COMMAND} -- ratios`)} holds the best of its rounds to the column “gate”, of the multiples and of memory (delays are told, ` +
       `not held: they say too much about who else is on the machine). ${code(`${COMMAND} -- pairs`)} compares the change with the commit that ` +
       '`tools/bench/baseline` names, in pairs of turns that follow each other, and fails when W1, W2 or W3 surely costs more than 3 % more: when the lower ' +
       'one-sided 95 % bound of the median ratio is above 1.03.',
