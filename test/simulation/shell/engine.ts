@@ -49,10 +49,12 @@ export class EngineProcess {
   generated = 0;
   readonly world: EngineWorld;
   readonly random: Random;
+  readonly startedAt: Milliseconds;
 
   constructor(world: EngineWorld, process: ScriptedProcess) {
     const { argv, env } = process;
     this.world = world;
+    this.startedAt = world.machine.time.now;
     this.process = process;
     this.port = Number(argv[argv.indexOf('--port') + 1]);
     this.served = argv[argv.indexOf('--served-model-name') + 1] ?? '';

@@ -12,10 +12,17 @@ export function checkCount({ exchange, receptions }: Story, record: RequestRecor
   check('blamed', !blamed, () => `${exchange.order.nonce} left, and its engine is said to have failed`);
 }
 
-/** An engine that died without a byte is no answer: its request goes back to the queue, once. */
-export function checkReturned({ exchange, receptions }: Story, code: string | null | undefined): void {
+/**
+ * An engine that died without a byte is no answer: its request goes back to the queue, once. `since`: when this gateway began;
+ * the end of an engine that an earlier one had launched is seen by looking, which may be too late for that.
+ */
+export function checkReturned(
+  { exchange, receptions }: Story,
+  code: string | null | undefined,
+  since: Milliseconds,
+): void {
   const [only, ...more] = receptions;
-  if (only === undefined || more.length > 0 || code !== 'upstream_lost') return;
+  if (only === undefined || more.length > 0 || code !== 'upstream_lost' || only.engine.startedAt < since) return;
   const died = only.manner.fault === 'crash' && only.sent === 0;
   check('not_returned', !died, () => `${exchange.order.nonce} was told ${code} though its engine had died`);
 }

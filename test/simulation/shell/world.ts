@@ -30,6 +30,7 @@ export interface Tenancy {
   readonly loopback: Loopback;
   readonly telemetry: ShellTelemetry;
   readonly budget: RetryBudget;
+  readonly begunAt: Milliseconds;
   gateway: Gateway | null;
   draining: boolean;
   /** How its drain ended. */
@@ -143,6 +144,7 @@ export class ShellWorld {
       loopback,
       telemetry,
       budget,
+      begunAt: this.time.now,
       gateway: null,
       draining: false,
       drained: null,
@@ -291,7 +293,8 @@ export class ShellWorld {
     if (story === undefined) return;
     if (left) story.leftAt = this.time.now;
     checkExchange(story);
-    if (this.#config?.retry.engineDown === true && !story.disturbed) checkReturned(story, code);
+    if (this.#config?.retry.engineDown === true && !story.disturbed)
+      checkReturned(story, code, this.tenancy?.begunAt ?? 0);
   }
 
   /** Whatever else runs of its model is known to the gateway that starts another. */
