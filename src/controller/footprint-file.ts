@@ -2,11 +2,12 @@
  * What was learned of models' memory, kept over restarts in `state_dir/footprints.json`. A cache of what can be measured
  * again: whatever is wrong with it costs a warning, never a start.
  */
-import { LEAST_FOOTPRINT, type Footprint, type FootprintSignature } from '../core/memory/footprint.ts';
+import { LEAST_FOOTPRINT, type Footprint } from '../core/memory/footprint.ts';
 import { LatestText } from '../platform/latest-text.ts';
 import type { Files, Platform } from '../platform/platform.ts';
 import type { Logger } from '../telemetry/telemetry.ts';
 import { MIB } from '../units.ts';
+import { isRecord, parseJson, signatureOf } from './learned-json.ts';
 
 const VERSION = 1;
 const NAME = 'footprints.json';
@@ -213,26 +214,6 @@ function footprintOf(entry: unknown): Footprint | undefined {
   };
 }
 
-function signatureOf(value: unknown): FootprintSignature | undefined {
-  if (!isRecord(value)) return undefined;
-  const { specHash, image, deviceClass, tensorParallel } = value;
-  if (typeof specHash !== 'string' || typeof deviceClass !== 'string' || !isPositive(tensorParallel)) return undefined;
-  if (image !== null && typeof image !== 'string') return undefined;
-  return { specHash, image, deviceClass, tensorParallel: Math.round(tensorParallel) };
-}
-
 function isPositive(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value > 0;
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

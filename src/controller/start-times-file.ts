@@ -3,11 +3,11 @@
  * wrong with it costs a warning, and starts are timed anew.
  */
 import { MOST_PHASES, sameSignature, type PhaseTime, type StartTimes } from '../core/lifecycle/start-times.ts';
-import type { FootprintSignature } from '../core/memory/footprint.ts';
 import { LatestText } from '../platform/latest-text.ts';
 import type { Files } from '../platform/platform.ts';
 import type { Logger } from '../telemetry/telemetry.ts';
 import { HOUR, MIB, type Milliseconds } from '../units.ts';
+import { isRecord, parseJson, signatureOf } from './learned-json.ts';
 
 const VERSION = 1;
 const NAME = 'start_times.json';
@@ -108,6 +108,7 @@ function startTimesOf(entry: unknown): StartTimes | undefined {
   const signature = signatureOf(entry['signature']);
   const given: unknown = entry['phases'];
   if (!isName(model) || model === '' || signature === undefined || !Array.isArray(given)) return undefined;
+  if (![signature.specHash, signature.deviceClass, signature.image ?? ''].every(isName)) return undefined;
   const phases = given.flatMap((phase: unknown) => phaseTimeOf(phase) ?? []);
   if (given.length === 0 || given.length > MOST_PHASES || phases.length < given.length) return undefined;
   return { model, signature, phases };
@@ -121,24 +122,4 @@ function phaseTimeOf(value: unknown): PhaseTime | undefined {
   return { phase, lasted };
 }
 
-function signatureOf(value: unknown): FootprintSignature | undefined {
-  if (!isRecord(value)) return undefined;
-  const { specHash, image, deviceClass, tensorParallel } = value;
-  if (!isName(specHash) || !isName(deviceClass) || !(image === null || isName(image))) return undefined;
-  if (typeof tensorParallel !== 'number' || !Number.isInteger(tensorParallel) || tensorParallel < 1) return undefined;
-  return { specHash, image, deviceClass, tensorParallel };
-}
-
 const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= LONGEST_NAME;
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
