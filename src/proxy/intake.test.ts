@@ -29,18 +29,22 @@ function begun() {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+async function endInASpentTurn(request: Readable, turns: { isSpent: boolean }, last: string): Promise<void> {
+  request.push(text.slice(0, -last.length));
+  await turn();
+  turns.isSpent = true;
+  request.pause();
+  request.push(last);
+  request.push(null);
+  request.resume();
+  await turn();
+}
+
 describe('a body whose last bytes wait for a turn of the loop', () => {
   // Node tells the end of a stream before it hands over the last of what it holds, whoever pauses it then.
   it('is judged when they were looked at, although its end is told before', async () => {
     const { request, turns, due, told } = begun();
-    request.push(text.slice(0, -2));
-    await turn();
-    turns.isSpent = true;
-    request.pause();
-    request.push(text.slice(-2));
-    request.push(null);
-    request.resume();
-    await turn();
+    await endInASpentTurn(request, turns, text.slice(-2));
     expect([told, due.length]).toEqual([[], 1]);
     due[0]?.();
     await turn();
@@ -49,14 +53,7 @@ describe('a body whose last bytes wait for a turn of the loop', () => {
 
   it('is done once when they are what is wrong with it', async () => {
     const { request, turns, due, told } = begun();
-    request.push(text.slice(0, -2));
-    await turn();
-    turns.isSpent = true;
-    request.pause();
-    request.push(']]');
-    request.push(null);
-    request.resume();
-    await turn();
+    await endInASpentTurn(request, turns, ']]');
     due[0]?.();
     await turn();
     expect(told).toMatchObject([{ code: 'invalid_json' }]);
@@ -64,14 +61,7 @@ describe('a body whose last bytes wait for a turn of the loop', () => {
 
   it('is nobody’s when its client left meanwhile', async () => {
     const { request, turns, due, told, intake } = begun();
-    request.push(text.slice(0, -2));
-    await turn();
-    turns.isSpent = true;
-    request.pause();
-    request.push(text.slice(-2));
-    request.push(null);
-    request.resume();
-    await turn();
+    await endInASpentTurn(request, turns, text.slice(-2));
     intake.stop();
     due[0]?.();
     await turn();
