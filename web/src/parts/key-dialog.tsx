@@ -1,5 +1,5 @@
 /** Where a key is typed in. It stays in this tab, and leaves it as a header only. */
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { readKey, writeKey } from '../key.ts';
 import { startLive } from '../live.ts';
 import { askForKey, change, type State } from '../store.ts';
@@ -30,7 +30,8 @@ function save(key: string | null): void {
 export function KeyDialog({ asked }: { readonly asked: State['keyDialog'] }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // Before it is painted: a key typed at once goes into it.
+  useLayoutEffect(() => {
     if (asked) {
       if (input.current) input.current.value = '';
       dialog.current?.showModal();

@@ -1,5 +1,5 @@
 /** Reads the configuration again: first only to say what would become different, then, if that is wanted, to put it in force. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ReloadAnswer, StatusAnswer } from '../../../src/admin/contract.ts';
 import { reload, wantsKey, wordsFor } from '../api.ts';
 import { askForKey } from '../store.ts';
@@ -102,7 +102,8 @@ function Panel({ answer, status, busy = false, otherwise = false, apply, leave }
   const { result, diff, problems, version } = answer;
   const title = useRef<HTMLHeadingElement>(null);
   // Read out, and from here the keyboard goes on to the buttons below.
-  useEffect(() => title.current?.focus(), [answer]);
+  // Before it is painted: whoever sees the panel and presses a key at once is in it already.
+  useLayoutEffect(() => title.current?.focus(), [answer]);
   return (
     <section class={`panel ${result}`} aria-labelledby="reload-title">
       <h3 id="reload-title" ref={title} tabIndex={-1}>
