@@ -113,6 +113,8 @@ describe.skipIf(withoutChromium)('the dashboard and the configuration', () => {
     await watched.page.keyboard.press('Enter');
     const apply = watched.page.getByRole('button', { name: 'Put version 2 in force' });
     await apply.waitFor();
+    // Whoever sees the panel is in it already, however slowly it was painted.
+    expect(await watched.page.evaluate('document.activeElement.id')).toBe('reload-title');
     // From the heading over the table of settings, which can be scrolled, to the button.
     for (let step = 0; step < 2; step += 1) await watched.page.keyboard.press('Tab');
     expect(await watched.page.evaluate('document.activeElement.textContent')).toBe('Put version 2 in force');
