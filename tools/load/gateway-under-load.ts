@@ -260,6 +260,16 @@ export function sumOf(
     .reduce((sum, sample) => sum + sample.value, 0);
 }
 
+/** Processor time of one process so far, in seconds; Linux counts in hundredths. */
+export function cpuSeconds(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const [, , , , , , , , , , , user = 0, system = 0] = text
+    .slice(text.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number);
+  return (user + system) / 100;
+}
+
 /** Starts it with simulated engines, ready to start models. */
 export async function startUnderLoad(setup: LoadSetup): Promise<GatewayUnderLoad> {
   const folder = mkdtempSync(join(tmpdir(), 'vgw-load-'));

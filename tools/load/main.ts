@@ -1,7 +1,7 @@
 /**
  * Puts the built gateway under load and holds it to its promises: correct counts, nothing left behind, nobody mixed up.
  *
- *   npm run load -- soak|burst|overload|cancel|stampede|nonce|restart|turns|stalled|hang-ups [--long] [--json FILE]
+ *   npm run load -- soak|burst|overload|cancel|stampede|nonce|restart|turns|stalled|hang-ups|streams|mix [--long] [--json FILE]
  *   npm run load -- all
  *
  * Without `--long` each takes seconds. Ends with a table of gates and `N passed, N failed`; exit 1 when one failed.

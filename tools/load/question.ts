@@ -9,6 +9,8 @@ export interface Wish {
   readonly tokens: number;
   readonly tokenMs?: number;
   readonly firstMs?: number;
+  /** So many bytes more in the prompt. */
+  readonly promptBytes?: number;
   /** What the engine is to do wrong with this request. */
   readonly fault?: string;
 }
@@ -22,11 +24,12 @@ export interface Question {
 export const CHAT = '/v1/chat/completions';
 
 let serial = 0;
+const FILLER = ' and about what waits in them'.repeat(3_000);
 
 /** Each carries a word of its own that its answer begins with; the rest of the answer follows from the prompt. */
 export function question(wish: Wish): Question {
   serial += 1;
-  const content = `nonce:n${serial.toString(36)}-${wish.model} tell me about queues`;
+  const content = `nonce:n${serial.toString(36)}-${wish.model} tell me about queues${FILLER.slice(0, wish.promptBytes ?? 0)}`;
   const messages = [{ role: 'user', content }];
   const fake = {
     tokens: wish.tokens,
