@@ -18,6 +18,8 @@ export interface DataPlane {
   configured(): Promise<void>;
   /** Null where there are none. */
   workers(): WorkersFacts | null;
+  /** Why it takes no requests at all, for `/readyz`; none = it does. */
+  troubles(): readonly string[];
 }
 
 export interface DataPlaneOptions extends ProxyOptions {
@@ -34,7 +36,8 @@ export async function createDataPlane(options: DataPlaneOptions): Promise<DataPl
   const count = workerCount(config, options.platform);
   if (count === 1) {
     const proxy = createProxy(options);
-    return { proxy, configure: () => undefined, configured: () => Promise.resolve(), workers: () => null };
+    const alone = { configure: () => undefined, configured: () => Promise.resolve(), workers: () => null };
+    return { proxy, ...alone, troubles: () => [] };
   }
   const { workerProgram } = options;
   if (workerProgram === undefined)
@@ -54,6 +57,7 @@ export async function createDataPlane(options: DataPlaneOptions): Promise<DataPl
     configure: () => plane.configure(),
     configured: () => plane.configured,
     workers: () => plane.facts(),
+    troubles: () => (plane.facts().running.length > 0 ? [] : ['no worker of the data plane takes connections']),
   };
 }
 

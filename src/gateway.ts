@@ -105,7 +105,7 @@ async function wire(options: GatewayOptions, stateDir: StateDir): Promise<Gatewa
     plane.configure();
   };
   const source = options.source && createSource({ ...options, ...fleet, present, ends, configChanged }, options.source);
-  const control = new Commands(controller, runtimes, () => []);
+  const control = new Commands(controller, runtimes, () => parts.plane?.troubles() ?? []);
   const { dashboard } = options;
   const pages = { ...platform.files, sha256: platform.sha256 };
   const admin = createAdmin({

@@ -7,7 +7,7 @@ import { runWorker } from './workers/worker.ts';
 const side = workerSide();
 if (side === null) throw new Error('a worker is started by the gateway, not by hand');
 
-// A terminal and a service manager send these to every process of the group. The gateway tells its workers when to end.
+// A service manager may send these to every process of ours. The gateway tells its workers when to end.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const) process.on(name, () => undefined);
 
 runWorker({ side, platform: createPlatform(), controlOwns, exit: (code) => process.exit(code) });

@@ -23,6 +23,8 @@ export async function startWorkerProcess(program: string): Promise<WorkerProcess
   const child = spawn(process.execPath, [...process.execArgv, program], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
     serialization: 'advanced',
+    // A group of its own: what a terminal tells every process of ours would end one that still loads.
+    detached: true,
   });
   const exited = new Promise<ChildExit>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));

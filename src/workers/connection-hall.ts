@@ -76,7 +76,7 @@ export class ConnectionHall {
   #least(): WorkerHandle | null {
     let least: WorkerHandle | null = null;
     for (const worker of this.#options.workers()) {
-      if (!worker.ready || worker.silent || worker.connections >= this.#options.limitOfWorker) continue;
+      if (!worker.serves || worker.connections >= this.#options.limitOfWorker) continue;
       if (least === null || worker.connections < least.connections) least = worker;
     }
     return least;

@@ -91,6 +91,11 @@ export class WorkerHandle {
     return this.unanswered > 1;
   }
 
+  /** It is handed connections, and takes them. */
+  get serves(): boolean {
+    return this.ready && !this.silent;
+  }
+
   ping(): void {
     this.unanswered += 1;
     this.say({ kind: 'ping' });

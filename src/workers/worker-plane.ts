@@ -161,7 +161,7 @@ export class WorkerPlane implements Proxy {
   }
 
   facts(): WorkersFacts {
-    const running = this.#workers.filter(({ ready }) => ready);
+    const running = this.#workers.filter(({ serves }) => serves);
     return {
       configured: this.#options.count,
       running: running.map(({ pid, connections }) => ({ pid, connections })),

@@ -1,11 +1,12 @@
 /** A data plane in three processes: what holds for one holds for all of them together, and one of them may die. */
+import { readFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { noEngineLeft } from '../support/engine-processes.ts';
 import { Clients, endOf, tally } from '../support/clients.ts';
 import { eventually } from '../support/eventually.ts';
-import { startGateway } from '../support/gateway-process.ts';
+import { spawnGateway, startGateway } from '../support/gateway-process.ts';
 import type { TestGateway } from '../support/in-process-gateway.ts';
 import { ENDLESS, openStream } from '../support/open-stream.ts';
 import { rawRequest } from '../support/raw-http.ts';
@@ -242,7 +243,60 @@ describe('a worker that is killed under load', () => {
   });
 });
 
+describe('readiness, asked at an address of its own', () => {
+  it('is there as long as one worker takes connections', async () => {
+    await using gateway = await startFleet([{ name: 'one' }], '', {
+      server: `${SERVER}\n  admin_listen: 127.0.0.1:0`,
+    });
+    const ready = async (): Promise<unknown> => {
+      const answer = await fetch(`${gateway.adminUrl}/readyz`);
+      return [answer.status, await answer.json()];
+    };
+    const isReady = [200, { status: 'ready', reasons: [] }];
+    const { running } = await workersOf(gateway);
+    expect(running).toHaveLength(WORKERS);
+    const [first, ...others] = running;
+    for (const { pid } of others) process.kill(pid, 'SIGKILL');
+    await until(async () => expect((await workersOf(gateway)).exits).toBe(others.length));
+    expect(await ready()).toEqual(isReady);
+    const pids = new Set([first?.pid, ...(await workersOf(gateway)).running.map(({ pid }) => pid)]);
+    for (const pid of pids) if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    await until(async () =>
+      expect(await ready()).toEqual([
+        503,
+        { status: 'not_ready', reasons: ['no worker of the data plane takes connections'] },
+      ]),
+    );
+    await until(async () => expect(await ready()).toEqual(isReady));
+  });
+});
+
+/** Workers that it has started, which need not serve yet. */
+function workersUnder(pid: number): readonly number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  return children.filter((child) => readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('worker.js'));
+}
+
 describe('the process of the controller', () => {
+  it('is stopped in a terminal, which tells every process of the group, while its workers load', async () => {
+    const yaml = simulatedYaml([{ name: 'one' }]);
+    await using gateway = await spawnGateway({ yaml, server: SERVER, through: ['setsid'] });
+    await eventually('it has started its workers', () => workersUnder(gateway.pid).length === WORKERS);
+    expect(() => gateway.url).toThrow('does not listen yet');
+    process.kill(-gateway.pid, 'SIGINT');
+    expect(await gateway.exit).toEqual({ code: 0, signal: null });
+    expect(gateway.log.filter(({ msg }) => /a worker of the data plane ended/.test(msg))).toEqual([]);
+    expect(gateway.log.map(({ msg }) => msg)).toContain('stopped');
+  });
+
+  it('takes its workers with it when it is killed while they load', async () => {
+    await using gateway = await spawnGateway({ yaml: simulatedYaml([{ name: 'one' }]), server: SERVER });
+    await eventually('it has started its workers', () => workersUnder(gateway.pid).length === WORKERS);
+    const pids = workersUnder(gateway.pid);
+    await gateway.kill();
+    await eventually('its workers are gone', () => !pids.some(runs));
+  });
+
   it('takes its workers with it, when it is told to end and when it is killed', async () => {
     const yaml = simulatedYaml([{ name: 'one' }]);
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
