@@ -5,6 +5,7 @@
  *   --fresh            seeds nobody has run before: the first is taken from the clock, and printed
  *   --minutes M        goes on for so long, instead of K seeds
  *   --marks            what was met, and how often; with --minutes it fails when something never was
+ *   --json FILE        writes down what was run and met; a long run is reported from docs/measurements/simulation.json
  *   --trace            tells the story of each world
  *   --shrink FOLDER    each failing seed becomes the smallest scenario that fails in the same way
  *   --guard            fails when the simulation is far slower than this machine should be able to run it
@@ -19,6 +20,7 @@ import { MINUTE, SECOND } from '../../src/units.ts';
 import { loopsPerSecond } from './calibrate.ts';
 import { generate } from './generate.ts';
 import { MARKS } from './marks.ts';
+import { writeDown } from './record.ts';
 import { runScenario } from './run-scenario.ts';
 import { shrink } from './shrink.ts';
 
@@ -33,6 +35,7 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     trace: { type: 'boolean', default: false },
     marks: { type: 'boolean', default: false },
+    json: { type: 'string' },
     shrink: { type: 'string' },
     guard: { type: 'boolean', default: false },
   },
@@ -51,8 +54,9 @@ function keep(seed: number, folder: string): void {
   print(`  ${regression.scenario.intents.length} intents are enough: ${file}`);
 }
 
+const first = values.fresh ? Math.floor(Date.now() / SECOND) : Number(values.seed);
+
 function* seedsToRun(): Generator<number> {
-  const first = values.fresh ? Math.floor(Date.now() / SECOND) : Number(values.seed);
   if (values.fresh) print(`seeds from ${first}`);
   const ends = performance.now() + Number(values.minutes ?? 0) * MINUTE;
   const last = values.minutes === undefined ? first + Number(values.seeds) - 1 : Infinity;
@@ -64,6 +68,7 @@ function* seedsToRun(): Generator<number> {
 
 const marks = new Map<string, number>();
 const isReplay = Number(values.seeds) === 1 && values.minutes === undefined;
+const begun = performance.now();
 const started = process.cpuUsage();
 let seeds = 0;
 let events = 0;
@@ -83,6 +88,18 @@ for (const seed of seedsToRun()) {
 const used = process.cpuUsage(started);
 const seconds = (used.user + used.system) / 1e6;
 const perSecond = events / seconds;
+
+if (values.json !== undefined)
+  writeDown(values.json, {
+    minutes: Math.round((performance.now() - begun) / MINUTE),
+    first_seed: first,
+    seeds,
+    events,
+    failures,
+    seeds_per_second: Math.round((seeds / seconds) * 10) / 10,
+    events_per_second: Math.round(perSecond),
+    marks: Object.entries(MARKS).map(([name, meaning]) => ({ name, meaning, count: marks.get(name) ?? 0 })),
+  });
 
 if (values.marks) {
   const named = [...marks].toSorted(([one], [other]) => (one < other ? -1 : 1));

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CanaryFigures } from '../../test/canaries/records.ts';
+import type { SimulationFigures } from '../../test/simulation/record.ts';
 import { readSource, ROOT } from '../../test/support/source-tree.ts';
 import type { Measured } from '../load/record.ts';
 import { code, table } from './markdown.ts';
@@ -62,12 +63,22 @@ export function canarySection(): readonly string[] {
   ];
 }
 
-/** Whatever figures it holds, as they are named there. */
 export function simulationSection(): readonly string[] {
-  const figures = read('simulation.json');
-  if (typeof figures !== 'object' || figures === null) return [];
-  const rows = Object.entries(figures).flatMap(([name, value]) =>
-    typeof value === 'number' || typeof value === 'string' ? [[name.replaceAll('_', ' '), String(value)]] : [],
-  );
-  return ['## The simulation', 'The last long run.', table(['Figure', ''], rows)];
+  const figures = read('simulation.json') as SimulationFigures | undefined;
+  if (figures === undefined) return [];
+  const { date, commit, node, cores, minutes, first_seed: first, seeds, events, failures, marks } = figures;
+  const never = marks.filter(({ count }) => count === 0);
+  const met = never.length === 0 ? 'all of them' : `all but ${never.map(({ name }) => code(name)).join(', ')}`;
+  return [
+    '## The simulation',
+    `${date}, commit ${commit}, Node ${node}, ${cores} cores, load average of the machine ${figures.load_average}, ${minutes} min, ` +
+      `${code('npm run test:sim -- --marks --minutes 20')}`,
+    `${seeds} worlds, from seed ${first} on, with ${events} events; promises seen broken: ${failures}. In a second of processor ` +
+      `time ${figures.seeds_per_second} worlds and ${figures.events_per_second} events. A long run must have met each of ` +
+      `${marks.length} situations, or it proves little; it met ${met}.`,
+    table(
+      ['Situation', 'What it is', 'Met'],
+      marks.map(({ name, meaning, count }) => [code(name), meaning, String(count)]),
+    ),
+  ];
 }
