@@ -5,10 +5,12 @@
 import { SECOND, type Milliseconds } from '../units.ts';
 import type { FolderWatch, Platform } from './platform.ts';
 
-/** Editors write in several steps: so long nothing may happen … */
+/** Whatever happens in a folder, happens in several steps: so long nothing may … */
 const QUIET: Milliseconds = 250;
 /** … unless it never stops. */
 const LONGEST_STORM: Milliseconds = 2 * SECOND;
+/** What a shell redirects into a file is cut to nothing at once, and comes when its program has something to say. */
+const SETTLED: Milliseconds = SECOND;
 /** Changes that no event told of: network file systems, a folder that came late. */
 const LOOK_EVERY: Milliseconds = 5 * SECOND;
 const LOOK_EVERY_BLIND: Milliseconds = SECOND;
@@ -18,7 +20,7 @@ const MOST_BLOCKS = 32;
 
 export interface FileWatchOptions {
   readonly platform: Pick<Platform, 'clock' | 'files' | 'folders' | 'sha256'>;
-  /** Some content has become another one, or was seen for the first time. */
+  /** Some content has become another one and stayed so for a second, or was seen for the first time. */
   readonly changed: () => void;
 }
 
@@ -27,11 +29,18 @@ interface Watching {
   readonly handle: Disposable;
 }
 
+interface Unsettled {
+  readonly contents: ReadonlyMap<string, string>;
+  readonly since: Milliseconds;
+}
+
 export class FileWatch implements Disposable {
   readonly #options: FileWatchOptions;
   #paths: readonly string[] = [];
   /** Path → what it held when last told of. */
-  #known = new Map<string, string>();
+  #known: ReadonlyMap<string, string> = new Map();
+  /** What they hold now, which may not be all yet. */
+  #unsettled: Unsettled | null = null;
   readonly #folders = new Map<string, Watching>();
   /** A folder that is there could not be watched. */
   #blind: boolean;
@@ -75,7 +84,12 @@ export class FileWatch implements Disposable {
   #stirred(): void {
     const now = this.#options.platform.clock.monotonic();
     this.#stormSince ??= now;
-    this.#arm(Math.max(0, Math.min(QUIET, this.#stormSince + LONGEST_STORM - now)));
+    const least = Math.min(this.#stormSince + LONGEST_STORM, this.#settlesAt() ?? Infinity) - now;
+    this.#arm(Math.max(0, Math.min(QUIET, least)));
+  }
+
+  #settlesAt(): Milliseconds | null {
+    return this.#unsettled && this.#unsettled.since + SETTLED;
   }
 
   #due(): void {
@@ -84,36 +98,37 @@ export class FileWatch implements Disposable {
       this.#again = true;
       return;
     }
-    const stirred = this.#stormSince !== null;
     this.#stormSince = null;
-    this.#looking = this.#look(stirred).finally(() => {
+    this.#looking = this.#look().finally(() => {
       this.#looking = null;
+      const settlesAt = this.#settlesAt();
+      const settles = settlesAt === null ? Infinity : settlesAt - this.#options.platform.clock.monotonic();
       const pause = this.#again ? QUIET : this.#blind ? LOOK_EVERY_BLIND : LOOK_EVERY;
       this.#again = false;
-      if (this.#timer === null) this.#arm(pause);
+      if (this.#timer === null) this.#arm(Math.max(0, Math.min(pause, settles)));
     });
   }
 
-  async #look(stirred: boolean): Promise<void> {
+  async #look(): Promise<void> {
     // First the watches, then the contents: what changes in between is told.
     await this.#watchFolders();
     const seen = await this.#contents();
-    if (this.#closed || !this.#differs(seen)) return;
-    if (!stirred && this.#known.size > 0) {
-      // Nobody told, so nobody knows whether it is complete.
-      await this.#options.platform.clock.sleep(QUIET);
-      const later = await this.#contents();
-      if (this.#closed || [...later].some(([path, content]) => seen.get(path) !== content)) {
-        this.#again = true;
-        return;
-      }
-    }
-    this.#known = new Map(seen);
+    if (this.#closed) return;
+    if (this.#known.size > 0 && !this.#isSettled(seen)) return;
+    this.#unsettled = null;
+    if (isSame(this.#known, seen)) return;
+    this.#known = seen;
     this.#options.changed();
   }
 
-  #differs(seen: ReadonlyMap<string, string>): boolean {
-    return [...seen].some(([path, content]) => this.#known.get(path) !== content);
+  /** They are as they were, or have been as they are for long enough. */
+  #isSettled(seen: ReadonlyMap<string, string>): boolean {
+    if (isSame(this.#known, seen)) return true;
+    const now = this.#options.platform.clock.monotonic();
+    if (this.#unsettled === null || !isSame(this.#unsettled.contents, seen)) {
+      this.#unsettled = { contents: seen, since: now };
+    }
+    return now - this.#unsettled.since >= SETTLED;
   }
 
   async #contents(): Promise<ReadonlyMap<string, string>> {
@@ -170,4 +185,9 @@ export class FileWatch implements Disposable {
       this.#blind = true;
     }
   }
+}
+
+/** What `seen` holds, `known` holds. */
+function isSame(known: ReadonlyMap<string, string>, seen: ReadonlyMap<string, string>): boolean {
+  return [...seen].every(([path, content]) => known.get(path) === content);
 }
