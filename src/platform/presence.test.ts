@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { announce, isAnnounced } from './presence.ts';
 
@@ -48,5 +49,24 @@ describe('a sign of life', () => {
     child.kill('SIGKILL');
     await gone;
     expect(await isAnnounced(path)).toBe(false);
+  });
+
+  it('is not taken for gone by a process that may open no more files', async () => {
+    const path = join(folder, 'a.alive');
+    await using sign = await announce(path);
+    expect(sign).not.toBeNull();
+    const program = `
+      import { openSync } from 'node:fs';
+      import { announce, isAnnounced } from ${JSON.stringify(join(import.meta.dirname, 'presence.ts'))};
+      const isAlive = await isAnnounced(${JSON.stringify(path)});
+      try { for (;;) openSync('/dev/null', 'r'); } catch {}
+      const ends = [];
+      for (const ask of [isAnnounced, announce]) {
+        ends.push(await ask(${JSON.stringify(path)}).catch((error) => error.code));
+      }
+      process.stdout.write([isAlive, ...ends].join());`;
+    const shell = ['-c', 'ulimit -n 64 && exec "$@"', 'sh', process.execPath, '--import', 'tsx'];
+    const { stdout } = await promisify(execFile)('sh', [...shell, '--input-type=module', '-e', program]);
+    expect(stdout).toBe('true,EMFILE,EMFILE');
   });
 });

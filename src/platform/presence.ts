@@ -9,6 +9,10 @@ import { basename, dirname } from 'node:path';
 /** Of `sun_path` with its final NUL; macOS has four bytes less. https://man7.org/linux/man-pages/man7/unix.7.html */
 const LONGEST_PATH = 103;
 
+/** A process that lacks something to ask with knows nothing of another one. */
+const NOTHING_TO_ASK_WITH: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']);
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+
 /** Runs `use` with a name of the path that is short enough for a socket. */
 async function withShortName<T>(path: string, use: (path: string) => Promise<T>): Promise<T> {
   if (Buffer.byteLength(path) <= LONGEST_PATH || process.platform !== 'linux') return use(path);
@@ -20,7 +24,10 @@ async function withShortName<T>(path: string, use: (path: string) => Promise<T>)
   }
 }
 
-/** Null where the file system has no sockets. The file goes with `Symbol.asyncDispose`, the sign with the process. */
+/**
+ * Null where the file system has no sockets. The file goes with `Symbol.asyncDispose`, the sign with the process.
+ * Rejects when this process may open no more.
+ */
 export async function announce(path: string): Promise<AsyncDisposable | null> {
   const server = createServer((socket) => socket.destroy());
   server.unref();
@@ -33,7 +40,8 @@ export async function announce(path: string): Promise<AsyncDisposable | null> {
           server.listen(short, resolve);
         }),
     );
-  } catch {
+  } catch (error) {
+    if (NOTHING_TO_ASK_WITH.has(codeOf(error))) throw error;
     return null;
   }
   // A connection that could not be taken is no trouble of ours: its owner has seen what it asked for.
@@ -41,21 +49,27 @@ export async function announce(path: string): Promise<AsyncDisposable | null> {
   return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) };
 }
 
-/** True while the process that announced itself there lives. */
-export function isAnnounced(path: string): Promise<boolean> {
-  return withShortName(
-    path,
-    (short) =>
-      new Promise<boolean>((resolve) => {
-        const socket = connect(short);
-        socket.once('connect', () => {
-          socket.destroy();
-          resolve(true);
-        });
-        socket.once('error', (error: NodeJS.ErrnoException) => {
-          // Somebody listens there whom we may not ask, or who has many askers: that is alive.
-          resolve(error.code === 'EACCES' || error.code === 'EAGAIN');
-        });
-      }),
-  ).catch(() => false);
+/** True while the process that announced itself there lives. Rejects when this process may open no more. */
+export async function isAnnounced(path: string): Promise<boolean> {
+  try {
+    await withShortName(path, reach);
+    return true;
+  } catch (error) {
+    const code = codeOf(error);
+    if (NOTHING_TO_ASK_WITH.has(code)) throw error;
+    // Somebody listens there whom we may not ask, or who has many askers: that is alive.
+    return code === 'EACCES' || code === 'EAGAIN';
+  }
+}
+
+/** Resolves when somebody listens there. */
+function reach(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.once('error', reject);
+  });
 }

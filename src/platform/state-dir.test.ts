@@ -157,6 +157,19 @@ describe('the lock', () => {
     }
   });
 
+  it('is followed by the end of signs that a gateway left which was killed before it had the lock', async () => {
+    const platform = living(10, 11);
+    const sign = (digits: string): string => `${FOLDER}/gateway-${digits}.alive`;
+    await platform.files.writeAtomic(sign('00000001'), '');
+    await using other = await platform.files.announce(sign('00000002'));
+    expect(other).not.toBeNull();
+    const state = await openStateDir(platform, FOLDER, 10);
+    const signs = (await platform.files.list(FOLDER)).filter((name) => name.endsWith('.alive'));
+    expect(signs).toHaveLength(2);
+    expect(signs).toContain('gateway-00000002.alive');
+    await state.release();
+  });
+
   it('that names no sign of life, as older ones, is judged by its pid', async () => {
     const platform = living(10, 11);
     await platform.files.writeAtomic(`${FOLDER}/gateway.lock`, '{"pid":11,"startTime":110,"alive":"../../etc/passwd"}');

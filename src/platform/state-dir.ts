@@ -51,7 +51,7 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
     await presence?.end();
     throw error;
   }
-  await removeStrays(files, folder);
+  await removeStrays(files, folder, lock.alive);
   const idPath = join(folder, 'gateway.id');
   const known = (await files.readText(idPath))?.trim();
   const gatewayId = known !== undefined && /^[0-9a-f]{12}$/.test(known) ? known : platform.random.hex(12);
@@ -80,8 +80,14 @@ export async function openStateDir(platform: Platform, folder: string, pid: numb
   };
 }
 
-/** What a gateway was writing when it was killed; only who holds the lock may say so. */
-async function removeStrays(files: Files, folder: string): Promise<void> {
+/** What a gateway was writing when it was killed, and signs of none; only who holds the lock may say so. */
+async function removeStrays(files: Files, folder: string, own: string | null): Promise<void> {
+  for (const name of await files.list(folder).catch(() => [])) {
+    if (!ALIVE_NAME.test(name) || name === own) continue;
+    const path = join(folder, name);
+    // One that lives has begun in this moment, and is about to see the lock.
+    if (!(await files.isAnnounced(path).catch(() => true))) await files.remove(path).catch(() => undefined);
+  }
   for (const place of WRITTEN_IN.map((name) => join(folder, name))) {
     for (const name of await files.list(place).catch(() => [])) {
       // On a disk that refuses it does no harm to leave them.

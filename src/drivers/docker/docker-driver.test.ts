@@ -188,6 +188,26 @@ describe('exits', () => {
     await until(() => docker.watchers === 1);
   });
 
+  it('are seen while the daemon does not answer for another engine [F69]', async () => {
+    const slow = await dockerBench();
+    const { docker, driver, exits } = slow;
+    try {
+      for (const id of ['one-1', 'two-1', 'three-1']) await driver.launch(containerSpec(), identity(id));
+      const [first, second, third] = docker.containers.values();
+      Object.assign(third ?? {}, { state: 'exited', exitCode: 3 });
+      let given = 0;
+      docker.on('GET', new RegExp(`/(${first?.id}|${second?.id})/json$`), (_asked, response) => {
+        response.once('close', () => (given += 1));
+      });
+      docker.breakEvents();
+      await until(() => exits.length === 1);
+      expect(exits).toMatchObject([{ replica: { id: 'three-1' }, code: 3 }]);
+      expect(given).toBe(0);
+    } finally {
+      await slow.close();
+    }
+  });
+
   it('of an engine that used up the memory of its container say so [F71]', async () => {
     const { docker, driver, exits } = bench;
     await driver.launch(containerSpec(), ONE);

@@ -312,8 +312,8 @@ export class DockerDriver implements Driver {
   async #sync(): Promise<void> {
     await this.#place.find().catch(() => undefined);
     const containers = await this.#client.list(ofGateway(this.#context.gatewayId));
-    // Also those that run: one may have been restarted, or moved, while nobody told.
-    for (const held of this.#held.values()) await this.#look(held);
+    // Also those that run: one may have been restarted, or moved, while nobody told. At once, as a daemon may hang on one alone.
+    await Promise.all([...this.#held.values()].map((held) => this.#look(held)));
     for (const container of containers) {
       const name = (container.Names[0] ?? '').replace(/^\//, '');
       const over = ['created', 'exited', 'dead'].includes(container.State);
