@@ -148,9 +148,10 @@ function checkError(story: Story): void {
   check('error_body', code !== undefined, () => `${order.nonce}: an error without its shape: ${body.slice(0, 100)}`);
   const unsound = ['upstream_lost', 'upstream_timeout', 'upstream_protocol_error', 'internal_error', 'pool_exhausted'];
   if (code === null || code === undefined || !unsound.includes(code)) return;
-  // Of an engine that died what was under way was lost.
+  // Of an engine that died what was under way was lost, and what comes after the gateway gave up is no answer any more.
   const sound = story.receptions.some(
-    ({ complete: whole, manner, engine }) => whole && manner.fault === 'none' && engine.alive,
+    (reception) =>
+      reception.line.hasDelivered(reception) && reception.manner.fault === 'none' && reception.engine.alive,
   );
   check('unjustified', !sound, () => `${order.nonce} was told ${code} though its engine answered well`);
 }

@@ -1,4 +1,5 @@
 /** One connection to an engine: requests are read, answered as their manner says, and noted. */
+import type { Milliseconds } from '../../../src/units.ts';
 import { Random } from '../random.ts';
 import { bodyOf, errorOf, eventsOf, GOING_DOWN, mannerOf, type Asked, type Manner } from './answers.ts';
 import { check } from './checks.ts';
@@ -21,6 +22,8 @@ export interface Reception {
   sent: number;
   /** The whole answer was sent, rightly ended. */
   complete: boolean;
+  /** When the whole of it reaches the gateway; never while it is not complete. */
+  arrivesAt: Milliseconds;
   /** Nothing more will be sent. */
   over: boolean;
 }
@@ -46,6 +49,11 @@ export class EngineLine implements Party {
   /** It has a request that the gateway has not given up. */
   get isWorking(): boolean {
     return this.current !== null && !this.far.abandoned;
+  }
+
+  /** The gateway was there when the whole answer arrived. */
+  hasDelivered({ arrivesAt }: Reception): boolean {
+    return arrivesAt < this.far.letGoAt;
   }
 
   isWorkingOn(reception: Reception): boolean {
@@ -107,6 +115,7 @@ export class EngineLine implements Party {
       reused: this.served > 0,
       sent: 0,
       complete: false,
+      arrivesAt: Number.POSITIVE_INFINITY,
       over: false,
     };
     this.served += 1;
@@ -194,6 +203,7 @@ export class EngineLine implements Party {
       if (last) reception.complete = true;
       if (extra) this.far.send(`${piece}${EXTRA}`, true);
       else this.send(reception, piece);
+      if (last) reception.arrivesAt = this.far.arrivesAt;
       this.engine.generated += 1;
       // The last bytes of chunks come with what they end.
       const gap = piece === '0\r\n\r\n' || pieces[index + 1] === '0\r\n\r\n' ? 0 : manner.gapMs;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { runShellSeed } from './run-shell-seed.ts';
 
-const SEEDS = 80;
+/** Beyond the first, those that once showed a fault: of the product, or of a check. */
+const SEEDS = [...Array.from({ length: 80 }, (_, index) => index + 1), 484];
 
 /** What these seeds must have met at least once, or they prove little. */
 const MARKS = [
@@ -40,11 +41,11 @@ const MARKS = [
 describe('a whole gateway in simulation', () => {
   it(
     `[I-9] [I-16] [I-20] [I-24] [I-57] [I-58] [I-59] [I-62] [I-67] [I-71] [I-96] keeps every promise that its clients and ` +
-      `engines can see, in ${SEEDS} worlds full of faults, and comes right and to rest when they end`,
+      `engines can see, in ${SEEDS.length} worlds full of faults, and comes right and to rest when they end`,
     async () => {
       const marks = new Map<string, number>();
       const failures: string[] = [];
-      for (let seed = 1; seed <= SEEDS; seed += 1) {
+      for (const seed of SEEDS) {
         const outcome = await runShellSeed(seed);
         for (const [name, count] of outcome.marks) marks.set(name, (marks.get(name) ?? 0) + count);
         if (outcome.failure) failures.push(`seed ${seed}: ${outcome.failure.id} ${outcome.failure.message}`);

@@ -40,7 +40,8 @@ interface Piece {
 class Lane {
   readonly pieces: Piece[] = [];
   bytes = 0;
-  private lastAt: Milliseconds = 0;
+  /** When all that was sent has arrived. */
+  lastAt: Milliseconds = 0;
   private readonly time: Time;
   private readonly random: Random;
   private readonly rules: WireRules;
@@ -109,6 +110,7 @@ export class WireSocket extends Duplex {
   bytesRead = 0;
   bytesWritten = 0;
   connecting = false;
+  letGoAt: Milliseconds = Number.POSITIVE_INFINITY;
   readonly far: FarEnd;
   private readonly options: WireOptions;
   private readonly incoming: Lane;
@@ -178,6 +180,7 @@ export class WireSocket extends Duplex {
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     const { stuck } = this;
+    this.letGoAt = this.options.time.now;
     this.stuck = null;
     this.finishing = null;
     this.incoming.clear();
@@ -252,6 +255,16 @@ export class FarEnd {
   /** Of the bytes that were sent, those that the gateway has taken. */
   get taken(): number {
     return this.socket.bytesRead;
+  }
+
+  /** When the gateway let go of its end; not yet = never. */
+  get letGoAt(): Milliseconds {
+    return this.socket.letGoAt;
+  }
+
+  /** When all that was sent from here has arrived. */
+  get arrivesAt(): Milliseconds {
+    return this.outgoing.lastAt;
   }
 
   /** False when nobody will get it. `whole`: it arrives in one piece. */
