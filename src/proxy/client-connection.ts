@@ -74,6 +74,12 @@ export class ClientConnection {
     else if (this.broken !== null) this.tellBroken(this.broken);
   }
 
+  /** The running request has its answer, though its body is not here, or is what is broken: no other answer follows. */
+  answeredEarly(): void {
+    this.broken?.told();
+    this.lingerAfterEnd();
+  }
+
   /** Whoever pipelines and does not read waits for the answers already written. */
   private next(): void {
     if (this.nextIsDue || this.occupant !== null || this.isEnding) return;

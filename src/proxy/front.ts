@@ -50,6 +50,7 @@ export class Front {
       if (this.world.draining) response.setHeader('connection', 'close');
       connection.occupy({ clientGone: () => undefined });
       response.once('close', () => connection.vacate());
+      response.once('prefinish', () => endsBeforeBody(incoming));
       this.control.handle(request, response);
       return;
     }
@@ -165,6 +166,20 @@ export class Front {
   }
 }
 
+/** The control plane has answered: what is left of the body is read and thrown away for a moment, and the connection ends. */
+function endsBeforeBody({ request, response, connection, expects }: Incoming): void {
+  if (request.complete || isShort(request, expects)) return;
+  connection.answeredEarly();
+  response.once('finish', () => connection.socket.end());
+}
+
+/** What is left of such a body is sooner read than its connection replaced. */
+function isShort(request: IncomingMessage, expects: Incoming['expects']): boolean {
+  const length = request.headers['content-length'];
+  // A client that waits for the word may never send what it has announced.
+  return length !== undefined && Number(length) <= LINGER_BYTES && expects === 'nothing';
+}
+
 /** As a table of routes has it: what clients fill in is left out. */
 function pathOf(route: Route, path: string): string {
   return route.kind === 'models' && route.id !== null ? '/v1/models/{model}' : path;
@@ -227,12 +242,11 @@ class Visit {
   /** What is left of the body is read and thrown away, or the connection ends: true. */
   endsEarly(error: GatewayError | null = null, broken = false): boolean {
     const { request, connection, expects } = this.incoming;
-    const length = request.headers['content-length'];
     // A client that was too slow is not waited for once more, and of a broken request nothing more can come.
-    const mayWait = expects === 'nothing' && error?.code !== 'request_timeout' && !broken;
-    const isShort = length !== undefined && Number(length) <= LINGER_BYTES && mayWait;
-    const hasBody = length !== undefined || request.headers['transfer-encoding'] !== undefined;
-    if (!hasBody || isShort) return false;
+    const mayWait = error?.code !== 'request_timeout' && !broken;
+    const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+    const hasBody = length !== undefined || encoding !== undefined;
+    if (!hasBody || (mayWait && isShort(request, expects))) return false;
     connection.lingerAfterEnd();
     return true;
   }

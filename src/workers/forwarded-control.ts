@@ -47,16 +47,26 @@ function forward({ path, token }: ControlAddress, request: IncomingMessage, resp
     headers: fieldsOf(request),
     setHost: false,
   });
+  let answered = false;
   sent.once('response', (answer) => {
+    answered = true;
     response.writeHead(answer.statusCode ?? 500, answer.statusMessage, without(answer.rawHeaders, ANSWER_HOP_FIELDS));
     // Whoever follows events waits for the head alone.
     response.flushHeaders();
     // The client left, or the gateway ends: either side is told by its connection.
     pipeline(answer, response, () => answer.destroy());
   });
-  sent.once('error', () => response.destroy());
+  sent.on('error', () => {
+    // The answer came before the body was read: what is left of that is nobody's, and the answer has an end of its own.
+    if (!answered) response.destroy();
+  });
   response.once('close', () => sent.destroy());
-  pipeline(request, sent, () => undefined);
+  // Whoever answers need not wait for a body, which may never come.
+  sent.flushHeaders();
+  // Not as a pipeline, which would take the connection away from the answer with the one that wants no more of the body.
+  request.pipe(sent);
+  request.on('error', () => sent.destroy());
+  sent.once('close', () => request.resume());
 }
 
 function fieldsOf({ rawHeaders, headers }: IncomingMessage): string[] {
@@ -104,6 +114,8 @@ export async function openControlDoor(
         return;
       }
       Object.defineProperty(socket, 'remoteAddress', { value: peer === '' ? undefined : peer });
+      // A body that breaks off is told of by the worker, whose client it was; here nothing came of it.
+      socket.once('end', () => socket.destroy());
       connections.give(socket);
     });
   });

@@ -1,4 +1,5 @@
 /** A data plane in three processes: what holds for one holds for all of them together, and one of them may die. */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
@@ -165,6 +166,48 @@ describe('three workers', () => {
       expect((await rawRequest(port, bytes)).status, bytes.slice(0, 120)).toBe(status);
     }
     await untilAtRest(gateway);
+  });
+
+  it('answer for the control plane before a body has come, and count one that breaks off once', async () => {
+    await using gateway = await startFleet(
+      [{ name: 'one' }],
+      'auth: { keys: [{ id: app, key: sk-the-key, roles: [admin] }] }',
+      {
+        server: SERVER,
+        adminKey: 'sk-the-key',
+      },
+    );
+    const head = 'POST /gateway/reload HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
+    const keyed = `${head}authorization: Bearer sk-the-key\r\n`;
+    const piece = Buffer.alloc(64 * 1024, 0x20);
+    const socket = connect(gateway.port, '127.0.0.1');
+    let [text, failed] = ['', ''];
+    socket.on('data', (data: Buffer) => void (text += data.toString('latin1')));
+    socket.on('error', (error) => void (failed ||= error.message));
+    // More than is read of what nobody wants, and slower than anybody waits for.
+    socket.write(`${head}content-length: ${1024 * piece.length}\r\n\r\n`);
+    await until(() => {
+      if (socket.writable) socket.write(piece);
+      expect(socket.destroyed || socket.readableEnded).toBe(true);
+    });
+    expect(text).toMatch(/^HTTP\/1\.1 401 /);
+    expect(failed).toBe('');
+    const refused = (): readonly string[] => gateway.lines.filter((line) => line.includes('"code":"invalid_body"'));
+    for (const [ends, bytes] of [
+      ['hangs up', `${keyed}content-length: 9\r\n\r\n{`],
+      ['is no chunk', `${keyed}transfer-encoding: chunked\r\n\r\nzz\r\n`],
+    ] as const) {
+      const before = refused().length;
+      const broken = connect(gateway.port, '127.0.0.1');
+      broken.write(bytes);
+      if (ends === 'hangs up') broken.end();
+      broken.resume();
+      await once(broken, 'close');
+      await until(() => expect(refused().length).toBeGreaterThan(before));
+      // Whoever else would count it has heard of it before the next request.
+      expect((await gateway.post('/gateway/reload', { dry_run: true })).status).toBe(200);
+      expect(refused().length, ends).toBe(before + 1);
+    }
   });
 
   it('answer for the control plane on every connection, and follow events without an end', async () => {
