@@ -68,8 +68,10 @@ export type FromWorker =
   /** Again and again while it has requests or connections to engines: replicas on whose leases bytes moved, and changed figures. */
   | { readonly kind: 'pulse'; readonly touched: readonly string[]; readonly stats: DataPlaneStats | null }
   | { readonly kind: 'pong' }
-  /** The connection that was handed over has arrived. */
-  | { readonly kind: 'taken' }
+  /** The connection that was handed over as this one has arrived; those before it that have not never will. */
+  | { readonly kind: 'taken'; readonly number: number }
+  /** The same of all up to this one. */
+  | { readonly kind: 'passed'; readonly number: number }
   /** So many of its clients' connections are closed. */
   | { readonly kind: 'closed'; readonly connections: number }
   | { readonly kind: 'record'; readonly record: RequestRecord }
@@ -112,4 +114,6 @@ export interface WorkerStart {
 export type Parcel =
   | { readonly kind: 'start'; readonly start: WorkerStart }
   | { readonly kind: 'configuration'; readonly configuration: WorkerConfiguration }
-  | { readonly kind: 'connection' };
+  | { readonly kind: 'connection'; readonly number: number }
+  /** Sent behind connections, and said back: they keep their order. Node gives one up that the worker has no descriptor for. */
+  | { readonly kind: 'passed'; readonly number: number };

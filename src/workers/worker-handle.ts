@@ -53,7 +53,8 @@ export class WorkerHandle {
   readonly #options: WorkerHandleOptions;
   readonly #link: Link<ToWorker, FromWorker>;
   /** Sent, in this order, and not arrived yet. */
-  readonly #travelling: Socket[] = [];
+  readonly #travelling: { readonly number: number; readonly connection: Socket }[] = [];
+  #handed = 0;
   #gone = false;
   /** None is what it takes for granted. */
   #toldOutlook = JSON.stringify({ kind: 'outlook', moving: [], starts: [] });
@@ -99,6 +100,7 @@ export class WorkerHandle {
   ping(): void {
     this.unanswered += 1;
     this.say({ kind: 'ping' });
+    if (this.#travelling.length > 0) this.send({ kind: 'passed', number: this.#handed });
   }
 
   say(message: ToWorker): void {
@@ -111,8 +113,9 @@ export class WorkerHandle {
 
   hand(connection: Socket): void {
     this.connections += 1;
-    this.#travelling.push(connection);
-    this.#options.process.send({ kind: 'connection' } satisfies Parcel, connection);
+    const number = (this.#handed += 1);
+    this.#travelling.push({ number, connection });
+    this.#options.process.send({ kind: 'connection', number } satisfies Parcel, connection);
   }
 
   kill(): void {
@@ -125,10 +128,25 @@ export class WorkerHandle {
     const { leases, waiting } = desk;
     this.connections = 0;
     // What Node had not sent yet is still ours to close.
-    for (const connection of this.#travelling.splice(0)) connection.destroy();
+    for (const { connection } of this.#travelling.splice(0)) connection.destroy();
     this.stats = null;
     for (const lost of desk.lost('internal')) this.#options.telemetry.requestEnded(this.#recordOf(lost));
     return { ...exit, connections, leases, waiting };
+  }
+
+  /** Nothing up to `number` travels any more. What was not `taken` was given up on the way, and Node has closed it. */
+  #arrived(number: number, taken: 0 | 1): void {
+    let lost = -taken;
+    while (this.#travelling[0] && this.#travelling[0].number <= number) {
+      this.#travelling.shift();
+      lost += 1;
+    }
+    if (lost <= 0) return;
+    const { telemetry, changed } = this.#options;
+    const facts = { worker: this.number, pid: this.pid, connections: lost };
+    telemetry.log.error(facts, 'connections did not reach a worker of the data plane: it has no descriptors left');
+    this.connections -= lost;
+    changed(this);
   }
 
   /** What the worker would have said at its end, as far as it is known here. */
@@ -200,8 +218,9 @@ export class WorkerHandle {
       case 'pong':
         return;
       case 'taken':
-        this.#travelling.shift();
-        return;
+        return this.#arrived(message.number, 1);
+      case 'passed':
+        return this.#arrived(message.number, 0);
       case 'closed':
         this.connections -= message.connections;
         return changed(this);

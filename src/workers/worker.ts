@@ -81,10 +81,13 @@ class Worker {
         this.#configure(parcel.configuration);
         return;
       case 'connection':
-        this.#say({ kind: 'taken' });
+        this.#say({ kind: 'taken', number: parcel.number });
         // Its client left before it arrived.
         if (connection === undefined) this.#say({ kind: 'closed', connections: 1 });
         else this.#connections.give(connection);
+        return;
+      case 'passed':
+        this.#say(parcel);
     }
   }
 
