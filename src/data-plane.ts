@@ -84,6 +84,7 @@ function configurationOf({ present, gate, platform }: DataPlaneOptions, count: n
     settings: { ...proxySettings, maxBufferedBytes: Math.floor(proxySettings.maxBufferedBytes / count) },
     logLevel: log.level,
     logSecrets: logSecrets(config, platform.env),
-    queues: new Map([...models.keys()].map((model) => [model, gate.queueFacts(model)])),
+    // Depths are told as they change, by whom they are known.
+    queues: new Map([...models.keys()].map((model) => [model, { ...gate.queueFacts(model), depth: 0 }])),
   };
 }

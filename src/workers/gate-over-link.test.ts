@@ -44,6 +44,7 @@ class Bench {
     workers: 3,
     say: (message) => void this.toWorker.push(message),
     startOf: () => undefined,
+    saidDepth: () => undefined,
     clock: { monotonic: () => 0 },
   });
   readonly gate = new RemoteGate((message) => void this.fromWorker.push(message));

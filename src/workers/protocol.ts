@@ -37,6 +37,7 @@ export type ToWorker =
       readonly model: string;
       readonly facts: QueueFacts;
     }
+  /** With the answer to an `acquire` that waits, and whenever what others ask for has changed it. */
   | { readonly kind: 'queued'; readonly model: string; readonly facts: QueueFacts }
   | { readonly kind: 'cut'; readonly id: string; readonly error: GatewayError }
   | { readonly kind: 'retry'; readonly id: string; readonly may: boolean }

@@ -49,7 +49,15 @@ function watchedWorker() {
   let kills = 0;
   let changes = 0;
   const worker = new WorkerHandle({
-    ...{ number: 1, workers: 1, gate: new FakeGate(UPSTREAM), telemetry, clock, countersMoving: () => false },
+    ...{
+      number: 1,
+      workers: 1,
+      gate: new FakeGate(UPSTREAM),
+      telemetry,
+      clock,
+      countersMoving: () => false,
+      saidDepth: () => undefined,
+    },
     process: {
       pid: 4711,
       exited: new Promise(() => undefined),

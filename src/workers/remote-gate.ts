@@ -57,7 +57,7 @@ export class RemoteGate implements Gate {
     return this.#ticket(ask.id);
   }
 
-  /** As of the last answer about this model. */
+  /** As of the last answer about this model; of a queue in which others wait, as it was a quarter of a second ago. */
   queueFacts(model: string): QueueFacts {
     return this.#facts.get(model) ?? NO_FACTS;
   }

@@ -20,6 +20,8 @@ export interface WorkerDeskOptions {
   /** So many share the idle connections to an engine. */
   readonly workers: number;
   readonly say: (message: ToWorker) => void;
+  /** Told what the worker is told of a queue. */
+  readonly saidDepth: (model: string, depth: number) => void;
   readonly clock: Pick<Clock, 'monotonic'>;
   /** The span of a replica's start, where there are traces. */
   readonly startOf: (replicaId: string) => SpanReference | undefined;
@@ -192,6 +194,8 @@ export class WorkerDesk {
   }
 
   #factsOf(model: string): QueueFacts {
-    return this.#options.gate.queueFacts(model);
+    const facts = this.#options.gate.queueFacts(model);
+    this.#options.saidDepth(model, facts.depth);
+    return facts;
   }
 }

@@ -25,7 +25,15 @@ function handedWorker() {
   const parcels: Parcel[] = [];
   let changes = 0;
   const worker = new WorkerHandle({
-    ...{ number: 1, workers: 1, gate: new FakeGate(UPSTREAM), telemetry, clock, countersMoving: () => false },
+    ...{
+      number: 1,
+      workers: 1,
+      gate: new FakeGate(UPSTREAM),
+      telemetry,
+      clock,
+      countersMoving: () => false,
+      saidDepth: () => undefined,
+    },
     process: {
       pid: 4711,
       exited: new Promise((resolve) => {

@@ -22,6 +22,8 @@ export interface WorkerHandleOptions {
   readonly clock: Clock;
   /** What it says has changed what is known of it: a connection is closed, it serves a configuration, has ended its drain. */
   readonly changed: (worker: WorkerHandle) => void;
+  /** It was told this of a queue. */
+  readonly saidDepth: (model: string, depth: number) => void;
   /** The engine's token counters changed lately. */
   readonly countersMoving: (replicaId: string) => boolean;
 }
@@ -70,6 +72,7 @@ export class WorkerHandle {
       workers: options.workers,
       clock,
       say: (message) => this.say(message),
+      saidDepth: options.saidDepth,
       startOf: (replicaId) => telemetry.tracing?.starts.contextOf(replicaId),
     });
     this.#link = new Link(process.link, clock, (message) => this.#hear(message));

@@ -19,6 +19,7 @@ import { SECOND, type Milliseconds } from '../units.ts';
 import { ConnectionHall } from './connection-hall.ts';
 import { openControlDoor, type ControlDoor } from './forwarded-control.ts';
 import type { ToWorker, WorkerConfiguration } from './protocol.ts';
+import { QueueNews } from './queue-news.ts';
 import { watchPulses } from './pulses.ts';
 import { WorkerHandle, type WorkerEnd } from './worker-handle.ts';
 
@@ -61,6 +62,7 @@ export class WorkerPlane implements Proxy {
   /** By number of worker: ends in a row, none of which had settled. */
   readonly #failures = new Map<number, number>();
   readonly #restarts = new Set<Disposable>();
+  readonly #news: QueueNews;
   #configured: Promise<void> = Promise.resolve();
   readonly #waiters = new Set<() => void>();
   #exits = 0;
@@ -72,6 +74,11 @@ export class WorkerPlane implements Proxy {
     this.#local = createProxy({ ...options, network: { connect, createServer, handed: this.#handed } });
     this.#separate = createProxy(options);
     this.#configuration = { ...options.configuration(), version: 1 };
+    this.#news = new QueueNews({
+      gate: options.gate,
+      clock: options.platform.clock,
+      tell: (model, facts) => this.#tell({ kind: 'queued', model, facts }),
+    });
     this.pools = {
       close: (replicaId) => this.#forget({ kind: 'close', replicaId }),
       destroy: (replicaId) => this.#forget({ kind: 'destroy', replicaId }),
@@ -200,8 +207,10 @@ export class WorkerPlane implements Proxy {
       return false;
     }
     const changed = (): void => this.#changed();
+    const saidDepth = (model: string, depth: number): void => this.#news.said(model, depth);
     const { countersMoving = () => false, count: workers } = this.#options;
-    const worker = new WorkerHandle({ number, workers, process, gate, telemetry, clock, changed, countersMoving });
+    const facts = { number, workers, process, gate, telemetry, clock };
+    const worker = new WorkerHandle({ ...facts, changed, saidDepth, countersMoving });
     this.#workers.push(worker);
     void worker.ended.then((end) => this.#ended(worker, end));
     const [listen, control] = [this.#listen, this.#door?.address];
@@ -214,8 +223,10 @@ export class WorkerPlane implements Proxy {
     worker.send({ kind: 'start', start });
     if (this.#refusing) worker.say({ kind: 'refuse' });
     await this.#until(() => worker.ready || worker.gone);
-    if (worker.ready) telemetry.log.info({ worker: number, pid: worker.pid }, 'a worker of the data plane serves');
-    return worker.ready;
+    if (!worker.ready) return false;
+    for (const [model, facts] of this.#news.present()) worker.say({ kind: 'queued', model, facts });
+    telemetry.log.info({ worker: number, pid: worker.pid }, 'a worker of the data plane serves');
+    return true;
   }
 
   #ended(worker: WorkerHandle, end: WorkerEnd): void {
@@ -250,6 +261,7 @@ export class WorkerPlane implements Proxy {
     this.#hall?.close();
     // The drain has a limit of its own.
     this.#pulses?.[Symbol.dispose]();
+    this.#news[Symbol.dispose]();
     for (const timer of this.#restarts) timer[Symbol.dispose]();
     this.#restarts.clear();
   }
