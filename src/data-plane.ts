@@ -1,9 +1,7 @@
 /** The data plane of a configuration: in this process, or in worker processes beside it. Wiring, not policy. */
-import { MOST_AUTO_WORKERS } from './config/checks/relations.ts';
-import type { Config } from './config/config.ts';
+import { workersOf } from './config/checks/relations.ts';
 import type { UpstreamPools } from './controller/gate.ts';
 import { logSecrets } from './config/log-secrets.ts';
-import type { Platform } from './platform/platform.ts';
 import { startWorkerProcess } from './platform/worker-process.ts';
 import { createProxy, type Proxy, type ProxyOptions } from './proxy/proxy.ts';
 import type { Present } from './reloading.ts';
@@ -33,7 +31,7 @@ export interface DataPlaneOptions extends ProxyOptions {
 
 export async function createDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
   const { config } = options.present.made;
-  const count = workerCount(config, options.platform);
+  const count = workersOf(config.server.workers, options.platform);
   if (count === 1) {
     const proxy = createProxy(options);
     const alone = { configure: () => undefined, configured: () => Promise.resolve(), workers: () => null };
@@ -68,11 +66,6 @@ export function poolsOf(parts: { readonly plane?: DataPlane }): UpstreamPools {
     destroy: (replicaId) => parts.plane?.proxy.pools.destroy(replicaId),
     left: (replicaId, generation) => parts.plane?.proxy.pools.left?.(replicaId, generation),
   };
-}
-
-/** 1 = none beside the one process. */
-function workerCount({ server }: Config, { cores }: Platform): number {
-  return server.workers === 'auto' ? Math.min(MOST_AUTO_WORKERS, cores ?? 1) : server.workers;
 }
 
 /** Bodies in memory are bounded by equal shares: all workers together never hold more than one process might. */

@@ -44,6 +44,7 @@ export async function serve(world: World, flags: ServeFlags, demo: boolean): Pro
       env: platform.env,
       files: platform.files,
       cwd,
+      system: platform.system,
       demo,
       running,
     });

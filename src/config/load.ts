@@ -53,6 +53,8 @@ export interface LoadInput {
   readonly files: ConfigFiles;
   /** Relative paths are relative to it. */
   readonly cwd: string;
+  /** The operating system, as Node names it; left out = one that can do everything. */
+  readonly system?: string | undefined;
   /** The demo always stops its engines when it ends. */
   readonly demo?: boolean;
   /**
@@ -196,7 +198,8 @@ async function assemble(parts: Assembly): Promise<Omit<Config, 'problems'> | nul
     ),
   };
   const config = input.running ? untilRestart(input.running, wanted) : wanted;
-  runChecks({ config, written, file: parsed, env, environment, flagged: input.flags.listen !== undefined, problems });
+  const flagged = input.flags.listen !== undefined;
+  runChecks({ config, written, file: parsed, env, environment, system: input.system, flagged, problems });
   if (input.running) noteKept(input.running, wanted, problems);
   return config;
 }

@@ -2,7 +2,7 @@
 import type { Config, ListenAddress } from '../config/config.ts';
 import type { Platform } from '../platform/platform.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
-import { MOST_AUTO_WORKERS } from '../config/checks/relations.ts';
+import { workersOf } from '../config/checks/relations.ts';
 import { codeOf, findingsOf, type Finding } from './finding.ts';
 
 const HEALTH_LIMIT: Milliseconds = 2 * SECOND;
@@ -56,7 +56,7 @@ export async function checkFiles(config: Config, platform: Platform): Promise<Fi
   const text = await platform.files.readText('/proc/self/limits').catch(() => undefined);
   const limit = /^Max open files\s+(\S+)/m.exec(text ?? '')?.[1];
   if (limit === undefined) return unknown('The limit of open files cannot be read.');
-  const workers = workersOf(config, platform);
+  const workers = workersOf(config.server.workers, platform);
   const most = Math.ceil(mostConnections(config) / workers);
   const where = workers === 1 ? '' : ' in each worker';
   const told = `${limit} may be open; ${most} connections may be${where}, with every queue full`;
@@ -70,7 +70,7 @@ export async function checkFiles(config: Config, platform: Platform): Promise<Fi
 /** More workers than processors take turns, and each of them has to become fast by itself. */
 export function checkWorkers(config: Config, platform: Platform): readonly Finding[] {
   const { ok, problem } = findingsOf('workers');
-  const [workers, cores] = [workersOf(config, platform), platform.cores ?? 1];
+  const [workers, cores] = [workersOf(config.server.workers, platform), platform.cores ?? 1];
   if (workers === 1) return [];
   const told = `${workers} workers and the process that leads them share ${cores} ${cores === 1 ? 'core' : 'cores'}`;
   return [
@@ -78,10 +78,6 @@ export function checkWorkers(config: Config, platform: Platform): readonly Findi
       ? problem(`${told}.`, `Lower server.workers to ${cores}, or give the gateway more.`)
       : ok(`${told}.`),
   ];
-}
-
-function workersOf({ server }: Config, { cores = 1 }: Platform): number {
-  return server.workers === 'auto' ? Math.min(MOST_AUTO_WORKERS, cores) : server.workers;
 }
 
 /** Clients that wait or are served, and connections to engines. */

@@ -168,6 +168,8 @@ export interface Platform {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Processors that this process may use; absent = one. */
   readonly cores?: number;
+  /** The operating system, as Node names it; absent = one that can do everything. */
+  readonly system?: string;
   /** Absolute path of the running Node binary: what starts our own tools as child processes. */
   readonly executable: string;
   /** HMAC-SHA-256, lower-case hex. */

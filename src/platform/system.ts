@@ -20,6 +20,7 @@ export function createPlatform(): Platform {
     get cores() {
       return availableCores();
     },
+    system: process.platform,
     executable: process.execPath,
     hmac: (key, text) => createHmac('sha256', key).update(text).digest('hex'),
     sha256: (text) => createHash('sha256').update(text).digest('hex'),

@@ -15,7 +15,8 @@ export interface CheckFlags {
 
 export async function check(world: World, flags: CheckFlags): Promise<number> {
   const { platform, cwd, out, err } = world;
-  const result = await loadConfig({ flags, env: platform.env, files: platform.files, cwd });
+  const { env, files, system } = platform;
+  const result = await loadConfig({ flags, env, files, cwd, system });
   const here = result.config === null ? [] : await world.checkMachine(result.config);
   const report = checkReport({ ...result, problems: [...result.problems, ...here] });
   const code = report.ok ? EXIT.done : EXIT.problem;

@@ -21,7 +21,8 @@ const GAP = '  ';
 export async function doctor(world: World, flags: DoctorFlags): Promise<number> {
   const { platform, cwd, out, err } = world;
   if (!flags.json && err.isTerminal) err.write(err.style('dim', 'Looking …'));
-  const loaded = await loadConfig({ flags: { config: flags.config }, env: platform.env, files: platform.files, cwd });
+  const { env, files, system } = platform;
+  const loaded = await loadConfig({ flags: { config: flags.config }, env, files, cwd, system });
   const findings = await world.examine(loaded);
   if (!flags.json && err.isTerminal) err.write('\r\u001b[K');
   const problems = findings.filter(({ state }) => state === 'problem').length;

@@ -44,6 +44,7 @@ async function ofThisMachine(world: World, flags: PlanFlags): Promise<PlanAnswer
     env: platform.env,
     files: platform.files,
     cwd,
+    system: platform.system,
   });
   if (!config) {
     writeProblems(problems, err);

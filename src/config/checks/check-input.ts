@@ -13,6 +13,8 @@ export interface CheckInput {
   readonly file: FilePlaces | undefined;
   readonly env: Environment;
   readonly environment: EnvironmentValues;
+  /** The operating system, as Node names it; undefined = one that can do everything. */
+  readonly system: string | undefined;
   /** --listen was given. */
   readonly flagged: boolean;
   readonly problems: Problems;

@@ -11,6 +11,7 @@ export function checkRelations(input: CheckInput): void {
   checkTimeouts(input);
   checkHeartbeats(input);
   checkPorts(input);
+  checkSystem(input);
 }
 
 /** Told where one of the keys is written: in the file, else at its variable. Between defaults there is nothing to tell. */
@@ -60,12 +61,35 @@ function checkLimits(input: CheckInput): void {
 }
 
 /** `workers: auto` means no more: beyond these the one controller has more to do than they. */
-export const MOST_AUTO_WORKERS = 8;
+const MOST_AUTO_WORKERS = 8;
+
+/** They reach the control plane over a socket that other systems have not. */
+const hasWorkers = (system: string | undefined): boolean => system === undefined || system === 'linux';
+
+/** How many processes the data plane has on this machine; 1 = none beside the one process. */
+export function workersOf(
+  workers: number | 'auto',
+  { cores = 1, system }: { readonly cores?: number | undefined; readonly system?: string | undefined },
+): number {
+  if (workers !== 'auto') return workers;
+  return hasWorkers(system) ? Math.min(MOST_AUTO_WORKERS, cores) : 1;
+}
+
+function checkSystem({ config, problems, system }: CheckInput): void {
+  const { workers } = config.server;
+  if (workers === 'auto' || workers === 1 || hasWorkers(system)) return;
+  problems.inFile(
+    'error',
+    ['server', 'workers'],
+    'unsupported',
+    `${workers} processes of the data plane need Linux, and this is ${system}: write 1 or auto, which is 1 here, or run the gateway in a container`,
+  );
+}
 
 /** Each worker holds bodies up to its share of all of them. */
 function checkShares(input: CheckInput): void {
   const { limits, server } = input.config;
-  const workers = server.workers === 'auto' ? MOST_AUTO_WORKERS : server.workers;
+  const workers = workersOf(server.workers, { cores: MOST_AUTO_WORKERS, system: input.system });
   const share = Math.floor(limits.maxBufferedBytes / workers);
   if (workers === 1 || server.maxBodySize <= share) return;
   warn(
