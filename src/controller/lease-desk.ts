@@ -7,6 +7,7 @@ import { gatewayError, type GatewayError } from '../errors.ts';
 import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, TicketSink, Upstream } from './gate.ts';
 import type { Activity } from './health-monitor.ts';
 import type { Clock } from '../platform/platform.ts';
+import { NamedSlots } from '../platform/slots.ts';
 import type { ModelRuntimes } from './model-runtime.ts';
 
 type Granted = Extract<FleetEffect, { kind: 'ticket.granted' }>;
@@ -23,7 +24,7 @@ export interface LeaseDeskOptions {
 export class LeaseDesk implements Gate {
   readonly #options: LeaseDeskOptions;
   /** Waiting and leased requests, by ticket id. */
-  readonly #sinks = new Map<string, TicketSink>();
+  readonly #sinks = new NamedSlots<TicketSink>();
   readonly #upstreams = new Map<string, { readonly upstream: Upstream; readonly activity: Activity }>();
 
   constructor(options: LeaseDeskOptions) {

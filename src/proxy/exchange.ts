@@ -63,6 +63,9 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   private readonly writer: ResponseWriter;
   readonly ledger: RequestLedger;
   private readonly intake: Intake;
+  /** Among those with deadlines. */
+  private readonly place: number;
+  private readonly shape: ErrorShape;
   private phase: Phase = 'reading';
   private known: ProxyModel | null = null;
   private ticket: Ticket | null = null;
@@ -83,6 +86,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
     this.world = world;
     this.settings = options.settings;
     this.endpoint = options.endpoint;
+    this.shape = options.endpoint.errors;
     this.requestId = options.requestId;
     this.writer = options.writer;
     this.ledger = options.ledger;
@@ -100,7 +104,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
         this.safely(() => (error === null ? this.admit() : this.fail(error)));
       },
     });
-    world.ticker.add(this);
+    this.place = world.ticker.add(this);
   }
 
   get model(): ProxyModel {
@@ -114,10 +118,6 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
 
   get mayReturn(): boolean {
     return this.settings.retry.engineDown && !this.relayed;
-  }
-
-  private get shape(): ErrorShape {
-    return this.endpoint.errors;
   }
 
   private get now(): Milliseconds {
@@ -391,7 +391,7 @@ export class Exchange implements TicketSink, Ticking, ForwardSide {
   private end(outcome: Outcome, code: string): void {
     if (this.phase === 'ended') return;
     this.phase = 'ended';
-    this.world.ticker.delete(this);
+    this.world.ticker.delete(this.place);
     this.intake.stop();
     this.intake.discharge();
     this.ledger.end(outcome, code, this.attempts, this.options.body.size, this.forward);

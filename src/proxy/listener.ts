@@ -28,6 +28,7 @@ export class Listener implements Ticking {
   private readonly server: Server;
   private readonly connections = new Map<Socket, ClientConnection>();
   private sweptAt: Milliseconds = 0;
+  private place: number | null = null;
 
   constructor(world: World, front: Front, maxConnections: number) {
     this.world = world;
@@ -123,10 +124,12 @@ export class Listener implements Ticking {
 
   private opened(socket: Socket): void {
     this.connections.set(socket, new ClientConnection(socket, this.world.platform.clock));
-    this.world.ticker.add(this);
+    this.place ??= this.world.ticker.add(this);
     socket.on('close', () => {
       this.connections.delete(socket);
-      if (this.connections.size === 0) this.world.ticker.delete(this);
+      if (this.connections.size > 0 || this.place === null) return;
+      this.world.ticker.delete(this.place);
+      this.place = null;
     });
   }
 

@@ -1,5 +1,6 @@
 /** One coarse timer for all deadlines of all exchanges, instead of one per request and per chunk. Runs only while somebody is on it. */
 import type { Clock } from '../platform/platform.ts';
+import { Slots } from '../platform/slots.ts';
 import type { Milliseconds } from '../units.ts';
 import { LATE, TICK } from './limits.ts';
 
@@ -9,7 +10,7 @@ export interface Ticking {
 
 export class Ticker {
   private readonly clock: Clock;
-  private readonly all = new Set<Ticking>();
+  private readonly all = new Slots<Ticking>();
   /** The last tick came too late to judge anybody; the next one does, however late. */
   private excused = false;
   private timer: Disposable | null = null;
@@ -23,13 +24,15 @@ export class Ticker {
     return this.all.size;
   }
 
-  add(ticking: Ticking): void {
-    this.all.add(ticking);
+  /** What delete() has to be told, once. */
+  add(ticking: Ticking): number {
+    const place = this.all.add(ticking);
     if (this.timer === null) this.arm();
+    return place;
   }
 
-  delete(ticking: Ticking): void {
-    this.all.delete(ticking);
+  delete(place: number): void {
+    this.all.delete(place);
   }
 
   private readonly run = (): void => {
@@ -38,7 +41,7 @@ export class Ticker {
     const stoodStill = now - this.dueAt > LATE && !this.excused;
     this.excused = stoodStill;
     this.timer = null;
-    if (!stoodStill) for (const ticking of this.all) ticking.tick(now);
+    if (!stoodStill) for (const ticking of this.all.values()) ticking.tick(now);
     if (this.all.size > 0) this.arm();
   };
 
@@ -50,6 +53,5 @@ export class Ticker {
   stop(): void {
     this.timer?.[Symbol.dispose]();
     this.timer = null;
-    this.all.clear();
   }
 }

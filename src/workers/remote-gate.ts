@@ -3,6 +3,7 @@ import type { Ask, Gate, Lease, QueueFacts, Ticket, TicketSink, Upstream } from 
 import type { LeaseOutcome } from '../core/events.ts';
 import type { ComingStart } from '../core/lifecycle/forecast.ts';
 import { gatewayError } from '../errors.ts';
+import { NamedSlots } from '../platform/slots.ts';
 import type { SpanReference } from '../telemetry/tracing.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 
@@ -32,7 +33,7 @@ export class RemoteGate implements Gate {
   accepting = true;
   readonly #say: (message: FromWorker) => void;
   readonly #started: (replicaId: string, span: SpanReference) => void;
-  readonly #asked = new Map<string, Asked>();
+  readonly #asked = new NamedSlots<Asked>();
   readonly #replicas = new Map<string, Known>();
   readonly #facts = new Map<string, QueueFacts>();
   #starts: ReadonlyMap<string, ComingStart> = new Map();

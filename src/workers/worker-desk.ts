@@ -3,6 +3,7 @@ import type { Ask, Gate, Lease, QueueFacts, Refusal, Ticket, Upstream } from '..
 import type { LeaseOutcome } from '../core/events.ts';
 import type { GatewayError } from '../errors.ts';
 import type { Clock } from '../platform/platform.ts';
+import { NamedSlots } from '../platform/slots.ts';
 import type { SpanReference } from '../telemetry/tracing.ts';
 import type { Milliseconds } from '../units.ts';
 import type { FromWorker, GrantedLease, ToWorker } from './protocol.ts';
@@ -37,7 +38,7 @@ export interface LostRequest {
 
 export class WorkerDesk {
   readonly #options: WorkerDeskOptions;
-  readonly #held = new Map<string, Held>();
+  readonly #held = new NamedSlots<Held>();
   /** By replica: where its leases go, as the worker was told it last. */
   readonly #told = new Map<string, string>();
 
