@@ -4,6 +4,7 @@
  */
 import { beginNumber, NUMBER_MAY_END, NUMBER_STEPS } from './json-number.ts';
 import { MAX_NAME_BYTES } from './limits.ts';
+import { PlainText } from './plain-text.ts';
 
 export type ScalarKind = 'string' | 'number' | 'true' | 'false' | 'null';
 
@@ -32,23 +33,26 @@ const HEX = 9;
 const NUMBER = 10;
 const LITERAL = 11;
 
+const NOT_ASCII = /[\x80-\xff]/;
+
 const OBJECT = 1;
 const ARRAY = 2;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** 1 = an ordinary ASCII byte inside a string. */
-const PLAIN = new Uint8Array(256);
-for (let byte = 0x20; byte < 0x80; byte++) PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
-
-const ESCAPES = new Set(Buffer.from('"\\/bfnrt'));
+/** 1 = stands behind a backslash, alone. */
+const ESCAPES = new Uint8Array(256);
+for (const byte of Buffer.from('"\\/bfnrt')) ESCAPES[byte] = 1;
 
 const LITERALS: Readonly<Record<number, { readonly word: string; readonly kind: ScalarKind }>> = {
   0x74: { word: 'true', kind: 'true' },
   0x66: { word: 'false', kind: 'false' },
   0x6e: { word: 'null', kind: 'null' },
 };
+
+/** One for all: a chunk is looked at without a break. */
+const plainText = new PlainText();
 
 export class JsonScanner {
   /** Why the input is no JSON; null so far. */
@@ -79,7 +83,6 @@ export class JsonScanner {
   private captureFrom = -1;
   private captured = '';
   private escaped = false;
-  private high = false;
   private hexLeft = 0;
   private utf8Left = 0;
   private utf8Low = 0x80;
@@ -126,6 +129,7 @@ export class JsonScanner {
       }
       if (at < 0) return false;
     }
+    plainText.drop();
     if (this.captureFrom !== -1) this.carry(chunk, length);
     this.offset += length;
     return true;
@@ -209,7 +213,6 @@ export class JsonScanner {
   private beginString(): void {
     this.state = STRING;
     this.escaped = false;
-    this.high = false;
   }
 
   private capture(from: number): void {
@@ -230,7 +233,7 @@ export class JsonScanner {
     this.captureFrom = -1;
     const raw = this.captured;
     if (raw.length > MAX_NAME_BYTES) return null;
-    const text = this.high ? Buffer.from(raw, 'latin1').toString('utf8') : raw;
+    const text = NOT_ASCII.test(raw) ? Buffer.from(raw, 'latin1').toString('utf8') : raw;
     return this.escaped ? (JSON.parse(`"${text}"`) as string) : text;
   }
 
@@ -246,7 +249,6 @@ export class JsonScanner {
       this.beginString();
       return at + 1;
     }
-    this.high = false;
     this.escaped = false;
     if (byte === 0x2d || (byte >= 0x30 && byte <= 0x39)) {
       this.state = NUMBER;
@@ -265,7 +267,7 @@ export class JsonScanner {
     const length = chunk.length;
     let at = from;
     while (at < length) {
-      if (this.utf8Left === 0) while (at < length && PLAIN[chunk[at] as number] === 1) at++;
+      if (this.utf8Left === 0) at = plainText.end(chunk, at);
       if (at === length) return at;
       const byte = chunk[at] as number;
       if (this.utf8Left > 0) {
@@ -277,9 +279,13 @@ export class JsonScanner {
       } else if (byte === QUOTE) {
         return this.endString(chunk, at);
       } else if (byte === BACKSLASH) {
-        this.state = ESCAPE;
         this.escaped = true;
-        return at + 1;
+        // Most come with what they escape.
+        if (at + 1 === length || ESCAPES[chunk[at + 1] as number] !== 1) {
+          this.state = ESCAPE;
+          return at + 1;
+        }
+        at += 2;
       } else if (byte < 0x80 || !this.beginUtf8(byte)) {
         return this.fail(byte < 0x80 ? 'syntax' : 'utf8');
       } else {
@@ -291,7 +297,6 @@ export class JsonScanner {
 
   /** Table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing above U+10FFFF. */
   private beginUtf8(byte: number): boolean {
-    this.high = true;
     if (byte >= 0xc2 && byte <= 0xdf) {
       this.utf8Left = 1;
     } else if (byte >= 0xe0 && byte <= 0xef) {
@@ -334,7 +339,7 @@ export class JsonScanner {
       this.hexLeft = 4;
       return at + 1;
     }
-    if (!ESCAPES.has(byte)) return this.fail('syntax');
+    if (ESCAPES[byte] !== 1) return this.fail('syntax');
     this.state = STRING;
     return at + 1;
   }

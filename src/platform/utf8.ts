@@ -1,0 +1,2 @@
+/** Natively, many bytes at once. */
+export { isUtf8 } from 'node:buffer';
