@@ -117,7 +117,7 @@ const RELAY: readonly Canary[] = [
     name: 'ended-exchange-ticks-on',
     breaks: 'The clock of an exchange goes on after its end: it is told of time-outs, and never forgotten.',
     file: 'src/proxy/exchange.ts',
-    find: '    this.world.ticker.delete(this);\n',
+    find: '    this.world.ticker.delete(this.place);\n',
     replace: '',
   }),
 ];
