@@ -1,9 +1,10 @@
 import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { gatewayError } from '../errors.ts';
-import { createProxyBench, proxyModel, proxySettings } from '../../test/support/proxy-bench.ts';
+import type { Clock } from '../platform/platform.ts';
+import { createProxyBench, proxyModel, proxySettings, realPlatform } from '../../test/support/proxy-bench.ts';
 import { readBroken } from '../../test/support/reading.ts';
-import { chunk, plain, stream, STREAM_HEAD } from '../../test/support/rude-upstream.ts';
+import { chunk, plain, stream, STREAM_HEAD, type Script } from '../../test/support/rude-upstream.ts';
 
 const CHAT = { model: 'tiny', messages: [{ role: 'user', content: 'hi' }] };
 const STREAMED = { ...CHAT, stream: true };
@@ -15,6 +16,11 @@ interface ErrorBody {
 
 async function codeOf(answer: Response): Promise<string> {
   return ((await answer.json()) as ErrorBody).error.code;
+}
+
+function standStill(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
 }
 
 /** A port where nothing listens. */
@@ -46,6 +52,30 @@ describe('an engine that cannot be reached', () => {
     expect(bench.gate.leases[0]?.outcome).toBe('upstream_failed');
     expect(bench.gate.leases[0]?.retriesAsked).toBe(2);
   });
+
+  it.each([false, true])(
+    'is not one whose connection was made while the loop stood still (external: %s)',
+    async (external) => {
+      const script: Script = (_request, socket) => void socket.write(stream(...EVENTS));
+      const connect = 47;
+      const model = proxyModel('tiny', { timeouts: { connect, firstByte: 0, betweenChunks: 0, total: 0 } });
+      const real = realPlatform();
+      const after: Clock['after'] = (delay, run) => {
+        // As soon as it waits for its connection.
+        if (delay === connect) process.nextTick(standStill, 3 * connect);
+        return real.clock.after(delay, run);
+      };
+      await using bench = await createProxyBench({
+        script,
+        settings: proxySettings([model]),
+        upstream: { external },
+        over: { platform: { ...real, clock: { ...real.clock, after } } },
+      });
+      const answer = await bench.post('/v1/chat/completions', STREAMED);
+      expect([answer.status, answer.headers.get('x-vgw-attempts')]).toEqual([200, '1']);
+      expect(await answer.text()).toBe(EVENTS.join(''));
+    },
+  );
 
   it('is served when a later attempt connects [scenario B] [item 45]', async () => {
     const origin = await deadOrigin();

@@ -8,7 +8,7 @@ import { SECOND, type Milliseconds } from '../units.ts';
 import { AnswerReader, type AnswerSink } from './answer-reader.ts';
 import { requestHead } from './request-head.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
-import type { ConnectionOptions, UpstreamConnection } from './upstream-connection.ts';
+import { unlessConnected, type ConnectionOptions, type UpstreamConnection } from './upstream-connection.ts';
 
 /** Head and body up to this size go out as one buffer: one system call and one packet. */
 const ONE_WRITE = 16_384;
@@ -53,7 +53,7 @@ export class EngineConnection implements UpstreamConnection, AnswerSink {
       })
       .on('end', () => this.onEnd())
       .on('close', () => this.onClose());
-    this.connecting = options.clock.after(options.connectTimeout, () => {
+    this.connecting = unlessConnected(options, () => {
       this.error = new Error(`no connection within ${options.connectTimeout} ms`);
       this.socket.destroy();
     });

@@ -4,7 +4,7 @@ import type { Dispatcher } from 'undici';
 import type { Milliseconds } from '../units.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
-import type { ConnectionOptions, UpstreamConnection } from './upstream-connection.ts';
+import { unlessConnected, type ConnectionOptions, type UpstreamConnection } from './upstream-connection.ts';
 
 const CLOSED = 'closed by the gateway';
 
@@ -97,7 +97,7 @@ export class ExternalConnection implements UpstreamConnection {
 
   private waitForConnection(call: Call): void {
     if (this.connecting !== null || this.ended) return;
-    this.connecting = this.options.clock.after(this.connectTimeout, () => {
+    this.connecting = unlessConnected(this.options, () => {
       this.connecting = null;
       const error = new Error(`no connection within ${this.connectTimeout} ms`);
       call.onError(Object.assign(error, { code: NOT_CONNECTED }));

@@ -19,6 +19,25 @@ export interface ConnectionOptions {
   readonly gone: (connection: UpstreamConnection) => void;
 }
 
+/**
+ * Gives up on a connection that was not made in time. One that was made while the process stood still, or its loop was
+ * blocked, is heard of first. Disposed when it stands, or is over.
+ */
+export function unlessConnected({ clock, connectTimeout }: ConnectionOptions, giveUp: () => void): Disposable {
+  let over = false;
+  const timer = clock.after(connectTimeout, () => {
+    clock.afterReads(() => {
+      if (!over) giveUp();
+    });
+  });
+  return {
+    [Symbol.dispose]: () => {
+      over = true;
+      timer[Symbol.dispose]();
+    },
+  };
+}
+
 export interface UpstreamConnection {
   /** Monotonic; when it became idle. */
   idleSince: Milliseconds;
