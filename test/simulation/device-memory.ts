@@ -2,9 +2,10 @@
  * What devices truly hold, moment by moment, kept apart from the core's ledger: never more than there is, and by our own
  * doing never more than the budget. An engine that measures free memory is thrown off by a neighbour that moves meanwhile.
  */
+import type { FleetEvent } from '../../src/core/events.ts';
 import type { ReplicaRef } from '../../src/core/state.ts';
 import type { Bytes } from '../../src/units.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel, Observer } from './kernel.ts';
 import type { SimulatedDevice } from './scenario.ts';
 
 export interface Owner {
@@ -21,7 +22,7 @@ export interface Owner {
   missizedBy: string | null;
 }
 
-export class DeviceMemory {
+export class DeviceMemory implements Observer {
   readonly #kernel: Kernel;
   readonly #devices: ReadonlyMap<string, SimulatedDevice>;
   readonly #owners = new Map<Owner, ReadonlyMap<string, Bytes>>();
@@ -31,6 +32,23 @@ export class DeviceMemory {
     this.#kernel = kernel;
     this.#devices = new Map(devices.map((device) => [device.id, device]));
   }
+
+  /**
+   * One that measured beside a moving neighbour took bytes that are not its own: it must never be used. Looked at when its word
+   * is heard: a gateway that stood still has heard nothing before.
+   */
+  before(event: FleetEvent): void {
+    if (event.kind !== 'replica.ready') return;
+    const { id, generation } = event.replica;
+    const replica = this.#kernel.state.replicas.get(id);
+    if (replica?.phase !== 'starting' || replica.adopted) return;
+    for (const { ref, missizedBy } of this.#owners.keys()) {
+      const sound = missizedBy === null || ref.id !== id || ref.generation !== generation;
+      this.#kernel.check('I-43', sound, () => `${id} measured while ${missizedBy} moved memory`);
+    }
+  }
+
+  after(): void {}
 
   /** It holds this from now on; false (and nothing changes) when there is not so much. */
   set(owner: Owner, bytes: ReadonlyMap<string, Bytes>): boolean {

@@ -64,6 +64,7 @@ export class World {
       new Lifecycles(kernel),
       new Policy(kernel, this.history.books),
       new Launches(kernel),
+      this.engines.memory,
     );
     this.#marks = new Marks(kernel, (name) => this.history.mark(name));
     kernel.observers.push(new Obligations(kernel), new Verdicts(kernel), this.#marks);
