@@ -2,9 +2,9 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Clients, endOf, tally, type Asking } from '../support/clients.ts';
-import { engineStats, metric, startFleet, until, untilAtRest } from '../support/simulated-fleet.ts';
+import { engineStats, metric, startFleet, statusOf, until, untilAtRest } from '../support/simulated-fleet.ts';
 
-/** What this process holds, gateway and clients together. */
+/** What this process holds, gateway and clients together, and the workers of the gateway. */
 interface Held {
   /** Idle connections to engines left out. */
   readonly sockets: number;
@@ -18,10 +18,14 @@ interface Held {
 /** Reading the figures takes these, and they are counted above. */
 const OF_THE_LOOK_ITSELF = new Set(['Timeout', 'Immediate', 'TCPSocketWrap', 'FSReqCallback', 'FSReqPromise']);
 
-function held(armedTimers: number, idleConnections = 0): Held {
-  const targets = readdirSync('/proc/self/fd').flatMap((name) => {
+function held(armedTimers: number, idleConnections = 0, workers: readonly number[] = []): Held {
+  const paths = ['self', ...workers].flatMap((process) => {
+    const folder = `/proc/${process}/fd`;
+    return readdirSync(folder).map((name) => `${folder}/${name}`);
+  });
+  const targets = paths.flatMap((path) => {
     try {
-      return [readlinkSync(`/proc/self/fd/${name}`)];
+      return [readlinkSync(path)];
     } catch {
       // The descriptor of this very reading.
       return [];
@@ -111,8 +115,10 @@ describe('a thousand requests, three of ten aborted at random', () => {
     await round(40, 0);
     await untilAtRest(gateway);
     const before = await metric(gateway, 'requests_total');
-    const look = async (): Promise<Held> =>
-      held(gateway.armedTimers(), await metric(gateway, 'upstream_connections', { state: 'idle' }));
+    const look = async (): Promise<Held> => {
+      const workers = (await statusOf(gateway)).gateway.workers?.running.map(({ pid }) => pid);
+      return held(gateway.armedTimers(), await metric(gateway, 'upstream_connections', { state: 'idle' }), workers);
+    };
     const baseline = await look();
 
     const ends: Record<string, number> = {};
