@@ -124,13 +124,34 @@ describe('a gate over a link', () => {
     expect(third.lease?.upstream.headers).toEqual({ authorization: 'Bearer another' });
     // As in one process: what is open follows.
     expect(first.lease?.upstream).toBe(third.lease?.upstream);
+    // The controller's own changes in place too.
+    Object.assign(bench.fake.upstream, { connections: 30 });
+    Object.assign(bench.fake.upstream.headers, { authorization: 'Bearer a third' });
+    expect(bench.granted('d').lease?.upstream).toMatchObject({
+      ...{ connections: 30, idleConnections: 10, headers: { authorization: 'Bearer a third' } },
+    });
     first.lease?.release('completed');
     first.lease?.release('internal');
     bench.settle();
     expect(bench.fake.leases[0]?.outcome).toBe('completed');
-    expect(bench.desk.leases).toBe(2);
+    expect(bench.desk.leases).toBe(3);
     bench.desk.lost('internal');
-    expect(bench.fake.leases.map(({ outcome }) => outcome)).toEqual(['completed', 'internal', 'internal']);
+    expect(bench.fake.leases.map(({ outcome }) => outcome)).toEqual(['completed', 'internal', 'internal', 'internal']);
+  });
+
+  it('says at once that a lease has ended where somebody waits or would be turned away, else with what is asked next', () => {
+    const calms: (boolean | undefined)[] = [];
+    const gate = new RemoteGate((message, calm) => message.kind === 'release' && calms.push(calm));
+    const lease = { model: 'm', replicaId: 'm-1', generation: 1, upstream: UPSTREAM, queuedMs: 0, coldStartMs: 0 };
+    const facts = { depth: 0, maxQueueSize: 200, maxConcurrent: 1 };
+    gate.setQueues(new Map([['m', facts]]));
+    for (const one of [facts, { ...facts, depth: 1 }, { ...facts, maxQueueSize: 0 }]) {
+      const asker = new Asker();
+      gate.acquire(ask('a'), asker);
+      gate.hear({ kind: 'granted', id: 'a', lease, facts: one });
+      asker.lease?.release('completed');
+    }
+    expect(calms).toEqual([true, false, false]);
   });
 
   it('takes back what was granted while its client left', () => {

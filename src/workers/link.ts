@@ -5,12 +5,18 @@ import type { Bytes, Milliseconds } from '../units.ts';
 
 /** What nobody waits for goes with what somebody waits for, at the latest after this: every write wakes the other process. */
 const LATER: Milliseconds = 10;
+/** As long as nobody would notice. */
+export const SOON: Milliseconds = 1;
+const AT_ONCE: Milliseconds = 0;
+const NEVER: Milliseconds = Number.POSITIVE_INFINITY;
 
 export class Link<Said, Heard> {
   readonly #stream: Duplex;
   readonly #clock: Pick<Clock, 'after' | 'afterReads'>;
   #batch = '';
-  #due: 'no' | 'later' | 'now' = 'no';
+  /** What is batched goes out within this, which `#timer` sees to. */
+  #due: Milliseconds = NEVER;
+  #timer: Disposable | null = null;
   #rest = '';
   #closed = false;
 
@@ -35,24 +41,28 @@ export class Link<Said, Heard> {
   say(message: Said): void {
     if (this.#closed) return;
     this.#batch += `${JSON.stringify(message)}\n`;
-    if (this.#due === 'now') return;
-    this.#due = 'now';
+    if (this.#due === AT_ONCE) return;
+    this.#due = AT_ONCE;
     this.#clock.afterReads(() => this.flush());
   }
 
-  /** In order with everything else; nobody waits for it. */
-  tell(message: Said): void {
+  /** In order with everything else; nobody waits for it, or for `within` only. */
+  tell(message: Said, within = LATER): void {
     if (this.#closed) return;
     this.#batch += `${JSON.stringify(message)}\n`;
-    if (this.#due !== 'no') return;
-    this.#due = 'later';
-    this.#clock.after(LATER, () => this.flush());
+    if (this.#due <= within) return;
+    this.#due = within;
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = this.#clock.after(within, () => this.flush());
   }
 
   flush(): void {
     const batch = this.#batch;
     this.#batch = '';
-    this.#due = 'no';
+    this.#due = NEVER;
+    // Of what is told next it would make a write of its own.
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = null;
     if (batch !== '' && !this.#closed) this.#stream.write(batch);
   }
 

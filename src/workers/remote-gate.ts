@@ -31,16 +31,16 @@ interface Asked {
 
 export class RemoteGate implements Gate {
   accepting = true;
-  readonly #say: (message: FromWorker) => void;
+  readonly #say: (message: FromWorker, calm?: boolean) => void;
   readonly #started: (replicaId: string, span: SpanReference) => void;
   readonly #asked = new NamedSlots<Asked>();
   readonly #replicas = new Map<string, Known>();
   readonly #facts = new Map<string, QueueFacts>();
   #starts: ReadonlyMap<string, ComingStart> = new Map();
 
-  /** `started`: told of the span of a start, before the lease that waited for it. */
+  /** `say`: `calm` = nobody waits for this for a moment. `started`: told of the span of a start, before the lease that waited for it. */
   constructor(
-    say: (message: FromWorker) => void,
+    say: (message: FromWorker, calm?: boolean) => void,
     started: (replicaId: string, span: SpanReference) => void = () => undefined,
   ) {
     this.#say = say;
@@ -132,8 +132,11 @@ export class RemoteGate implements Gate {
   }
 
   release(id: string, outcome: LeaseOutcome): void {
+    const facts = this.#facts.get(this.#asked.get(id)?.model ?? '');
     this.#asked.delete(id);
-    this.#say({ kind: 'release', id, outcome });
+    // Where nobody waits for its place, and whoever comes now might: it goes with what is asked next.
+    const calm = facts !== undefined && facts.depth === 0 && facts.maxQueueSize > 0;
+    this.#say({ kind: 'release', id, outcome }, calm);
   }
 
   askRetry(id: string, answer: (may: boolean) => void): void {

@@ -40,7 +40,7 @@ export class WorkerDesk {
   readonly #options: WorkerDeskOptions;
   readonly #held = new NamedSlots<Held>();
   /** By replica: where its leases go, as the worker was told it last. */
-  readonly #told = new Map<string, string>();
+  readonly #told = new Map<string, { readonly generation: number; readonly upstream: Upstream }>();
 
   constructor(options: WorkerDeskOptions) {
     this.#options = options;
@@ -157,11 +157,12 @@ export class WorkerDesk {
   /** What the worker has to learn before it goes there; a reload may give the same one other credentials, or more slots. */
   #newsOf(generation: number, given: Upstream): Upstream | null {
     const { id, connections } = given;
-    const upstream = { ...given, idleConnections: Math.ceil(connections / this.#options.workers) };
-    const text = `${generation} ${JSON.stringify(upstream)}`;
-    if (this.#told.get(id) === text) return null;
-    this.#told.set(id, text);
-    return upstream;
+    const told = this.#told.get(id);
+    if (told?.generation === generation && isSame(told.upstream, given)) return null;
+    // A copy: what is given changes in place.
+    const upstream = { ...given, headers: { ...given.headers } };
+    this.#told.set(id, { generation, upstream });
+    return { ...upstream, idleConnections: Math.ceil(connections / this.#options.workers) };
   }
 
   #refused(held: Held, error: GatewayError, atOnce: boolean): void {
@@ -199,4 +200,18 @@ export class WorkerDesk {
     this.#options.saidDepth(model, facts.depth);
     return facts;
   }
+}
+
+/** Looked at with every lease: without a copy of either, nor its text. */
+function isSame(one: Upstream, other: Upstream): boolean {
+  for (const key in one) {
+    const name = key as keyof Upstream;
+    if (name !== 'headers' && one[name] !== other[name]) return false;
+  }
+  return hasAll(one.headers, other.headers) && hasAll(other.headers, one.headers);
+}
+
+function hasAll(headers: Upstream['headers'], others: Upstream['headers']): boolean {
+  for (const name in headers) if (headers[name] !== others[name]) return false;
+  return true;
 }

@@ -11,7 +11,7 @@ import { createProxy, type Proxy } from '../proxy/proxy.ts';
 import type { ProxySettings } from '../proxy/settings.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
 import { forwardControl } from './forwarded-control.ts';
-import { Link } from './link.ts';
+import { Link, SOON } from './link.ts';
 import type { FromWorker, Parcel, ToWorker, WorkerConfiguration, WorkerStart } from './protocol.ts';
 import { RemoteGate } from './remote-gate.ts';
 import { RemoteTelemetry } from './remote-telemetry.ts';
@@ -61,10 +61,10 @@ class Worker {
     const { side, platform } = options;
     this.#link = new Link(side.link, platform.clock, (message) => this.#hear(message));
     this.#gate = new RemoteGate(
-      (message) => this.#say(message),
+      (message, calm) => (calm === true ? this.#tell(message, SOON) : this.#say(message)),
       (replicaId, span) => this.#serving?.telemetry.tracing?.starts.begunElsewhere(replicaId, span),
     );
-    this.#connections = new HandedConnections(() => this.#say({ kind: 'closed', connections: 1 }));
+    this.#connections = new HandedConnections(() => this.#tell({ kind: 'closed', connections: 1 }, SOON));
   }
 
   receive(parcel: Parcel, connection: Socket | undefined): void {
@@ -81,9 +81,9 @@ class Worker {
         this.#configure(parcel.configuration);
         return;
       case 'connection':
-        this.#say({ kind: 'taken', number: parcel.number });
+        this.#tell({ kind: 'taken', number: parcel.number });
         // Its client left before it arrived.
-        if (connection === undefined) this.#say({ kind: 'closed', connections: 1 });
+        if (connection === undefined) this.#tell({ kind: 'closed', connections: 1 });
         else this.#connections.give(connection);
         return;
       case 'passed':
@@ -145,8 +145,8 @@ class Worker {
   }
 
   /** Of what has happened: nobody waits for it. */
-  #tell(message: FromWorker): void {
-    this.#link.tell(message);
+  #tell(message: FromWorker, within?: Milliseconds): void {
+    this.#link.tell(message, within);
     this.#beat();
   }
 
