@@ -30,4 +30,8 @@ const dependencies = bill.dependencies
 
 // npm names the folder that it was called in.
 const metadata = { ...bill.metadata, component: { ...own, name: manifest.name } };
+// Who reads only its beginning has what he wants.
+process.stdout.on('error', (error) => {
+  if (!('code' in error) || error.code !== 'EPIPE') throw error;
+});
 process.stdout.write(`${JSON.stringify({ ...bill, metadata, components, dependencies }, null, 2)}\n`);

@@ -148,7 +148,7 @@ describe('status', () => {
     const find = (start: string): string | undefined => lines.find((line) => line.startsWith(start));
     expect(find('llama (pinned)')).toMatch(/ready +0 +2\/50 +llama-1 +gpu-0 /);
     expect(find('Qwen/Qwen2.5-7B')).toMatch(/starting +3\/200 +0 +qwen-1 .*weights 45 %$/);
-    expect(find('gpu-0')).toMatch(/ok +20 GiB +20 GiB +21.6 GiB +24 GiB +llama$/);
+    expect(find('gpu-0')).toMatch(/ok +20GiB +20GiB +21.6GiB +24GiB +llama$/);
     expect(cli.out.text).not.toContain('<');
   });
 

@@ -57,7 +57,7 @@ describe('rendering', () => {
   });
 
   it('says MiB and GiB', () => {
-    expect([mibText(512), mibText(21.5 * 1024)]).toEqual(['512 MiB', '21.5 GiB']);
+    expect([mibText(512), mibText(21.5 * 1024)]).toEqual(['512MiB', '21.5GiB']);
   });
 
   it('writes a tree that YAML reads back', () => {

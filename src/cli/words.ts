@@ -12,9 +12,9 @@ export function spanText(span: Milliseconds): string {
   return minutes % 60 === 0 ? `${hours}h` : `${hours}h ${minutes % 60}m`;
 }
 
-/** MiB as `512 MiB` or `21.5 GiB`. */
+/** MiB as `512MiB` or `21.5GiB`, as a configuration writes them. */
 export function mibText(mib: number): string {
-  return mib < 1024 ? `${Math.round(mib)} MiB` : `${Math.round((mib / 1024) * 10) / 10} GiB`;
+  return mib < 1024 ? `${Math.round(mib)}MiB` : `${Math.round((mib / 1024) * 10) / 10}GiB`;
 }
 
 export function plural(count: number, word: string): string {

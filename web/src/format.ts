@@ -4,9 +4,9 @@ export const BYTES_PER_MIB = 1024 * 1024;
 
 export function gib(mib: number): string {
   if (mib === 0) return '0';
-  if (mib < MIB_PER_GIB) return `${Math.round(mib)} MiB`;
+  if (mib < MIB_PER_GIB) return `${Math.round(mib)}MiB`;
   const value = mib / MIB_PER_GIB;
-  return `${value >= 100 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, '')} GiB`;
+  return `${value >= 100 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, '')}GiB`;
 }
 
 export function duration(seconds: number): string {
