@@ -40,6 +40,7 @@ export function toFleetSettings(
 ): FleetSettings {
   const { limits } = config;
   const devices = deviceSettings(config, reading);
+  const shared = sharedLists();
   return {
     version,
     limits: {
@@ -55,7 +56,7 @@ export function toFleetSettings(
     models: new Map(
       [...config.models.values()].map((model) => [
         model.name,
-        { ...modelSettings(config, model, devices, sha256), unstartable: refusal(model) },
+        { ...modelSettings(config, model, devices, sha256, shared), unstartable: refusal(model) },
       ]),
     ),
   };
@@ -78,6 +79,7 @@ function modelSettings(
   model: ModelConfig,
   devices: readonly DeviceSettings[],
   sha256: Sha256,
+  shared: Shared,
 ): Omit<ModelSettings, 'unstartable'> {
   const external = model.driver === 'external';
   const onDevices = !external && devices.length > 0;
@@ -96,11 +98,24 @@ function modelSettings(
     stopTimeout: model.stopTimeout,
     stallTimeout: model.timeouts.stall,
     deviceCount: onDevices ? model.tensorParallelSize : 0,
-    deviceIds: onDevices ? deviceIds(config, model, devices) : [],
+    deviceIds: shared(onDevices ? deviceIds(config, model, devices) : []),
     memory: onDevices ? model.memory : null,
     sizing: onDevices && model.memory === null && model.engine === 'vllm' ? sizingSettings(model) : null,
     needsPreparation: needsPreparation(config, model),
     needsPort: model.driver === 'process',
+  };
+}
+
+type Shared = (list: readonly string[]) => readonly string[];
+
+/** One list for all models that may use the same devices: what is found of these once holds for all of them. */
+function sharedLists(): Shared {
+  const lists = new Map<string, readonly string[]>();
+  return (list) => {
+    const key = JSON.stringify(list);
+    const known = lists.get(key) ?? list;
+    lists.set(key, known);
+    return known;
   };
 }
 

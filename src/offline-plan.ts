@@ -49,7 +49,10 @@ export async function planOffline(options: OfflinePlanOptions, only: string | un
       if (model.settings.sizing !== null && configured) model.size = await options.sizeOf(configured);
     }),
   );
-  for (const footprint of await learned(options)) state.models.get(footprint.model)?.footprints.push(footprint);
+  for (const footprint of await learned(options)) {
+    const model = state.models.get(footprint.model);
+    if (model) model.footprints = [...model.footprints, footprint];
+  }
   return planReport(state, now, only);
 }
 

@@ -76,6 +76,10 @@ class Fleet {
     step(this.state, event, { now: 1_000, random: () => 0.5 });
   }
 
+  passTo(now: number): void {
+    step(this.state, { kind: 'time.passed' }, { now, random: () => 0.5 });
+  }
+
   arrive(model: string): string {
     this.#count += 1;
     const id = `t${this.#count}`;
@@ -147,5 +151,16 @@ describe('a step', () => {
     const more = again(100, 320) - again(100, 32);
     // Each of 288 replicas more is looked at some times in all, and not as often for each of 100.
     expect(more).toBeLessThan(288 * 25);
+  });
+
+  it('in which many have waited for their turn tries each of them once, and not once for each that is behind it', () => {
+    const turns = (unplaced: number): number => {
+      const fleet = new Fleet(16, { unplaced });
+      expect(fleet.state.unplaced.size).toBe(unplaced);
+      return operations(() => fleet.passTo(120_000));
+    };
+    const [some, many] = [turns(50), turns(200)];
+    // Their deadlines stand in a heap.
+    expect(many).toBeLessThan(some * 4 * 1.5);
   });
 });

@@ -3,6 +3,7 @@ import type { Milliseconds } from '../units.ts';
 import { TicketQueue } from './admission/queue.ts';
 import { RetryWindow } from './admission/retry-budget.ts';
 import { Deadlines } from './deadlines.ts';
+import { Asking } from './memory/asked.ts';
 import { Ring } from './ring.ts';
 import type { DeviceSettings, FleetSettings, ModelSettings } from './settings.ts';
 import type { Device, FleetState, Model } from './state.ts';
@@ -19,6 +20,7 @@ export function newModel(settings: ModelSettings, now: Milliseconds): Model {
     startTimes: [],
     shortage: 0,
     queue: new TicketQueue(),
+    asking: new Asking(),
     current: null,
     generation: 0,
     backoff: { failures: 0, until: null },

@@ -21,6 +21,8 @@ export interface Run {
   capacityChanged: boolean;
   /** Those of this moment, as long as nothing changes that they tell of; null = to be opened. */
   books: Books | null;
+  /** Whose turns were tried in vain, and by which books; null = something has changed since. */
+  turns: { readonly books: Books; readonly triedFor: Set<string> } | null;
 }
 
 export function decide(

@@ -6,6 +6,7 @@ import type { Bytes, Milliseconds } from '../units.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { StartMilestone } from './events.ts';
 import type { LaunchShare } from './launch.ts';
+import type { Asking } from './memory/asked.ts';
 import type { Footprint } from './memory/footprint.ts';
 import type { ModelSize } from './memory/model-shape.ts';
 import type { Plan } from './memory/plan.ts';
@@ -151,7 +152,7 @@ export interface Model {
   /** Digest of its image; null = unknown or none. */
   image: string | null;
   /** Learned, one per device class and tensor parallel size. */
-  readonly footprints: Footprint[];
+  footprints: readonly Footprint[];
   /** What its starts took, one per signature, oldest first. */
   readonly startTimes: StartTimes[];
   /** Bytes per device that a start said it lacked: added to the estimate until a footprint is known. */
@@ -159,6 +160,8 @@ export interface Model {
   readonly queue: TicketQueue;
   /** Replica that is reserved, starting or ready; one at most in this version. */
   current: string | null;
+  /** Of devices: kept, because a plan asks for it again and again. */
+  readonly asking: Asking;
   /** Generations given out so far. */
   generation: number;
   backoff: { failures: number; until: Milliseconds | null };

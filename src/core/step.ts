@@ -33,6 +33,7 @@ export function step(state: FleetState, event: FleetEvent, context: StepContext)
     effects: [],
     capacityChanged: false,
     books: null,
+    turns: null,
   };
   apply(run, event);
   if (run.capacityChanged || state.orphaned.size > 0) {
@@ -149,7 +150,9 @@ function timePassed(run: Run): void {
     const key = run.state.deadlines.takeDue(run.now);
     if (key === null) return;
     const colon = key.indexOf(':');
-    due(run, colon < 0 ? key : key.slice(0, colon), key.slice(colon + 1));
+    const kind = colon < 0 ? key : key.slice(0, colon);
+    if (kind !== 'turn') run.turns = null;
+    due(run, kind, key.slice(colon + 1));
   }
 }
 

@@ -32,11 +32,12 @@ class Fleet {
     const devices = Array.from({ length: shared ? sharedDevices : models }, (_, index) =>
       simulatedDevice(`gpu-${index}`, 80),
     );
+    const all = devices.map(({ id }) => id);
     const settings = settingsOf(
       calmScenario({
         devices,
         models: Array.from({ length: models }, (_, index) => {
-          const deviceIds = shared ? devices.map((device) => device.id) : [`gpu-${index}`];
+          const deviceIds = shared ? all : [`gpu-${index}`];
           return simulatedModel(`m${index}`, { maxQueueSize: 1_000_000, maxConcurrent: 50, deviceIds });
         }),
         limits: { maxInFlight: 150, maxTurn: 60_000, minResidency: 90_000, drainTimeout: 300_000 },

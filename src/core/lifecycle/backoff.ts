@@ -43,6 +43,7 @@ function rest(run: Run, model: Model, exponent: number): void {
 
 /** It may start again; how often it failed is not forgotten. */
 export function endRest(run: Run, model: Model): void {
+  if (model.backoff.until === null) return;
   model.backoff.until = null;
   run.state.deadlines.delete(`backoff:${model.name}`);
 }

@@ -75,8 +75,7 @@ const sameKind = (one: Footprint, other: Footprint): boolean =>
 
 function keep(model: Model, footprint: Footprint): void {
   const place = model.footprints.findIndex((known) => sameKind(known, footprint));
-  if (place < 0) model.footprints.push(footprint);
-  else model.footprints[place] = footprint;
+  model.footprints = place < 0 ? [...model.footprints, footprint] : model.footprints.with(place, footprint);
 }
 
 function learn(run: Run, model: Model, footprint: Footprint): void {
@@ -124,7 +123,7 @@ export function doubtFootprint(run: Run, model: Model, replica: Replica): void {
     const device = run.state.devices.get(id);
     const footprint = device && matchingFootprint(model, device, replica.share.tensorParallel);
     if (!footprint) continue;
-    model.footprints.splice(model.footprints.indexOf(footprint), 1);
+    model.footprints = model.footprints.filter((known) => known !== footprint);
     const words = `Its starts run out of memory with the ${formatSize(footprint.steadyBytes)} that were seen of it on ${id}: it is planned without them and measured anew.`;
     decide(run, 'footprint.doubted', { model: model.name }, words, { steady_bytes: footprint.steadyBytes });
   }

@@ -54,11 +54,11 @@ export function place(run: Run, model: Model): void {
     return;
   }
   const waited = model.unplacedSince !== null;
-  waitForPlace(run, model, plan);
+  waitForPlace(run, model, plan, books);
   if (waited) run.books = books;
 }
 
-function waitForPlace(run: Run, model: Model, plan: Plan): void {
+function waitForPlace(run: Run, model: Model, plan: Plan, books: Books): void {
   const { state, now } = run;
   model.waitingFor = { plan, words: null };
   if (model.unplacedSince === null) {
@@ -69,7 +69,7 @@ function waitForPlace(run: Run, model: Model, plan: Plan): void {
   }
   model.lastPlanFailure = null;
   if (plan.kind === 'wait' && plan.retryAt !== null) state.deadlines.set(`settle:${model.name}`, plan.retryAt);
-  syncTurnDeadline(run, model);
+  syncTurnDeadline(run, model, books);
 }
 
 export function forgetPlace(run: Run, model: Model): void {

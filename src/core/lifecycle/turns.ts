@@ -2,6 +2,7 @@
  * Turn-taking: a hot model cannot keep its neighbour out for ever. When the oldest ticket of a model without a place has
  * waited `max_turn`, the cheapest set of replicas that have had their turn is fenced in one step.
  */
+import { booksOf } from '../memory/books.ts';
 import { planTurn } from '../memory/plan.ts';
 import type { Run } from '../run.ts';
 import type { Model } from '../state.ts';
@@ -28,11 +29,17 @@ function isDue(run: Run, model: Model): boolean {
 }
 
 function tryTurn(run: Run, model: Model): void {
-  const plan = planTurn(run.state, model, run.now);
+  run.turns ??= { books: booksOf(run.state), triedFor: new Set() };
+  const { books, triedFor } = run.turns;
+  // Each of many that are due at once tries all that are ahead of it: nothing comes of it until something changes.
+  if (triedFor.has(model.name)) return;
+  const plan = planTurn(run.state, model, run.now, books);
   // Who takes a part of what a longer waiting one needs as a whole would keep it out for ever.
-  if (plan && mayPass(run, model, plan.reservations)) {
+  if (plan && mayPass(run, model, plan.reservations, books)) {
+    run.turns = null;
     reserve(run, model, plan, 'evicted');
     return;
   }
-  setTurn(run, model, nextChance(run, model, run.now + 1));
+  triedFor.add(model.name);
+  setTurn(run, model, nextChance(run, model, run.now + 1, books));
 }

@@ -4,8 +4,9 @@
  */
 import type { Bytes, Milliseconds } from '../../units.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
+import type { Ask } from './asked.ts';
 import { evictableAt, isIdle, isPinned } from './eviction.ts';
-import { enter, isLeaving, type DeviceBook } from './ledger.ts';
+import { capacity, enter, isLeaving, takesStarts, type DeviceBook } from './ledger.ts';
 import { isColocated } from './need.ts';
 
 export interface Holder {
@@ -29,6 +30,10 @@ export interface Idlers {
 export interface OpenBook extends DeviceBook {
   /** As it stood when the book was opened: what is told of a plan later is told of that moment. */
   readonly device: Device;
+  /** What may be promised there. */
+  readonly capacityBytes: Bytes;
+  /** A start may begin there. */
+  readonly takesStarts: boolean;
   /** Bytes of residents that do not leave for anybody. */
   keptBytes: Bytes;
   /** One that shares nothing with co-located models stands there; and so does one of those that do not leave. */
@@ -36,14 +41,66 @@ export interface OpenBook extends DeviceBook {
   unsharedKept: boolean;
   /** Found when they are first asked for. */
   holders: readonly Holder[] | null;
+  /** Of whoever takes all that others leave free there. */
+  askForAll: Ask | null;
   idlers: Idlers | null;
 }
 
-export type Books = ReadonlyMap<string, OpenBook>;
+/** The books of some devices that exist, in an order that was asked for. */
+export interface Shelf {
+  readonly books: readonly OpenBook[];
+  /** Of these books. */
+  readonly devices: readonly Device[];
+  /** Others, as they were some time ago, that were found to be alike. */
+  likeBefore: readonly Device[] | null;
+  /** The earliest moment from `from` on at which a resident has had its turn, as last looked for. */
+  nextTurn: { readonly from: Milliseconds; readonly at: Milliseconds | null } | null;
+  /** Of whoever takes all that others leave free on each. */
+  asksForAll: readonly Ask[] | null;
+}
+
+export class Books {
+  readonly #books = new Map<string, OpenBook>();
+  /** By lists of devices: models share few of them. */
+  readonly #shelves = new Map<readonly string[], Shelf>();
+  #last: { readonly of: readonly string[]; readonly shelf: Shelf } | null = null;
+
+  get(deviceId: string): OpenBook | undefined {
+    return this.#books.get(deviceId);
+  }
+
+  add(book: OpenBook): void {
+    this.#books.set(book.device.id, book);
+  }
+
+  shelf(deviceIds: readonly string[]): Shelf {
+    if (this.#last?.of === deviceIds) return this.#last.shelf;
+    const shelf = this.#shelves.get(deviceIds) ?? this.#openShelf(deviceIds);
+    this.#last = { of: deviceIds, shelf };
+    return shelf;
+  }
+
+  #openShelf(deviceIds: readonly string[]): Shelf {
+    const books: OpenBook[] = [];
+    for (const id of deviceIds) {
+      const book = this.#books.get(id);
+      if (book) books.push(book);
+    }
+    const shelf = {
+      books,
+      devices: books.map(({ device }) => device),
+      likeBefore: null,
+      nextTurn: null,
+      asksForAll: null,
+    };
+    this.#shelves.set(deviceIds, shelf);
+    return shelf;
+  }
+}
 
 export function booksOf(state: FleetState): Books {
-  const books = new Map<string, OpenBook>();
-  for (const device of state.devices.values()) books.set(device.id, openBook(device));
+  const books = new Books();
+  for (const device of state.devices.values()) books.add(openBook(device));
   for (const replica of state.replicas.values()) {
     const owner = state.models.get(replica.model);
     const stays = !canLeave(replica, owner);
@@ -67,10 +124,13 @@ function openBook(device: Device): OpenBook {
     excess: 0,
     residents: [],
     device: copyOf(device),
+    capacityBytes: capacity(device),
+    takesStarts: takesStarts(device),
     keptBytes: 0,
     unshared: false,
     unsharedKept: false,
     holders: null,
+    askForAll: null,
     idlers: null,
   };
 }

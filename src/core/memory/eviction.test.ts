@@ -92,7 +92,7 @@ describe('what is lost when a replica leaves', () => {
   it('is told by the last measured start of an adopted one, else by its bytes', () => {
     const b = addResident(state, { model: 'b', on, launchedAt: 0, readyAt: 5, idleSince: NOW, adopted: true });
     expect(lossOf(state, b, NOW)).toBe(4_000_000);
-    modelNamed(state, 'b').footprints.push(footprintOf(modelNamed(state, 'b'), 4 * GIB, { startTime: 30_000 }));
+    modelNamed(state, 'b').footprints = [footprintOf(modelNamed(state, 'b'), 4 * GIB, { startTime: 30_000 })];
     expect(lossOf(state, b, NOW)).toBe(30_000_000);
   });
 

@@ -172,7 +172,7 @@ describe('where the numbers are from', () => {
     const state = fleetOf([card('gpu-0')], [modelOn('a', GIB, ONE), modelOn('new', null, ONE, 1, { sizing: known })]);
     addResident(state, { model: 'a', on: { 'gpu-0': 20 * GIB }, leases: 1 });
     const model = modelNamed(state, 'new');
-    if (of === 'measured') model.footprints.push(footprintOf(model, 3 * GIB));
+    if (of === 'measured') model.footprints = [footprintOf(model, 3 * GIB)];
     if (of === 'unknown') model.size = { kind: 'unknown', reason: 'the hub answered 401.', passing: true };
     return told(state).words;
   };

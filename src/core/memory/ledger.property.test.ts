@@ -273,7 +273,7 @@ function build({ sizes, models, eviction, placementMode, minResidency }: Given):
     const model = modelNamed(state, `m${index}`);
     if (kind === 'sized') model.size = { kind: 'shape', shape: shape(bytes, { kv: [] }) };
     if (kind !== 'seen') return;
-    model.footprints.push(footprintOf(model, bytes, { peakBytes: bytes + rise, tensorParallel: count }));
+    model.footprints = [footprintOf(model, bytes, { peakBytes: bytes + rise, tensorParallel: count })];
   });
   return state;
 }

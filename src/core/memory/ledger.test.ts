@@ -120,7 +120,7 @@ describe('a start', () => {
     const state = fleet('a', 'b');
     const first = addResident(state, { model: 'a', on: { 'gpu-0': 9_000 }, peak: 12_000, phase: 'starting' });
     const model = modelNamed(state, 'b');
-    model.footprints.push(footprintOf(model, 9_000, { peakBytes: 12_000 }));
+    model.footprints = [footprintOf(model, 9_000, { peakBytes: 12_000 })];
     expect(planIdle(state, model, NOW)).toMatchObject({
       kind: 'fits',
       victims: [],

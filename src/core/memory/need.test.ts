@@ -44,7 +44,7 @@ const shareOf = (state: FleetState) => {
 
 function learn(model: Model, steadyBytes: number, over: Parameters<typeof footprintOf>[2] = {}): Footprint {
   const footprint = footprintOf(model, steadyBytes, over);
-  model.footprints.push(footprint);
+  model.footprints = [...model.footprints, footprint];
   return footprint;
 }
 
@@ -96,7 +96,7 @@ describe('the basis of a need', () => {
     const footprint = learn(modelNamed(state, 'm'), 4 * GIB, { peakBytes: 5 * GIB, kvCacheBytes: GIB });
     expect(needOf(state)).toMatchObject({ basis: 'declared', totalBytes: 5 * GIB });
     expect(shareOf(state).kvCacheBytes).toBe(GIB);
-    modelNamed(state, 'm').footprints.splice(0, 1, { ...footprint, peakBytes: 5 * GIB + 1 });
+    modelNamed(state, 'm').footprints = [{ ...footprint, peakBytes: 5 * GIB + 1 }];
     expect(shareOf(state).kvCacheBytes).toBeNull();
   });
 

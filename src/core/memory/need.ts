@@ -87,14 +87,19 @@ export function needOn(
   estimate: Estimate | null = estimateOf(state, model, tensorParallel),
 ): Need {
   const { memory, sizing } = model.settings;
-  if (device.unmeasured) return plain('discovery', capacity(device));
+  if (device.unmeasured) return allOf(device);
   const footprint = matchingFootprint(model, device, tensorParallel);
   if (memory !== null) return declared(memory, footprint);
   if (footprint) return seen(footprint, device.budgetBytes);
   if (estimate !== null && !isWholeCard(state)) return estimated(estimate, model.shortage, device.budgetBytes);
   // What no one knows anything of gets all that there is.
-  if (sizing === null) return plain('discovery', capacity(device));
+  if (sizing === null) return allOf(device);
   return plain('discovery', Math.min(device.budgetBytes, Math.floor(sizing.utilization * device.totalBytes)));
+}
+
+/** All that others leave free there. */
+export function allOf(device: Device): Need {
+  return plain('discovery', capacity(device));
 }
 
 function plain(basis: NeedBasis, bytes: Bytes): Need {

@@ -148,7 +148,7 @@ describe('a co-located model', () => {
   it('takes what it took before when it is known, without a margin [item 128]', () => {
     const state = fleet(1, 0.4, [{ name: 'a', on: 'gpu-0', mib: 14_000 }], MARGIN);
     const model = modelNamed(state, 'new');
-    model.footprints.push(footprintOf(model, 9_900 * MIB, { utilization: 0.39 }));
+    model.footprints = [footprintOf(model, 9_900 * MIB, { utilization: 0.39 })];
     expect(plan(state)).toMatchObject({ kind: 'fits', share: { utilization: 0.39 } });
   });
 
@@ -160,7 +160,7 @@ describe('a co-located model', () => {
     );
     addResident(state, { model: 'a', on: { 'gpu-0': 4_000 * MIB } });
     const model = modelNamed(state, 'new');
-    model.footprints.push(footprintOf(model, 9_000 * MIB));
+    model.footprints = [footprintOf(model, 9_000 * MIB)];
     expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
   });
 });

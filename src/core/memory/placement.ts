@@ -46,12 +46,12 @@ function isIn(group: readonly Offer[], count: number, id: string): boolean {
   return false;
 }
 
-interface Group {
-  readonly offers: readonly Offer[];
+interface Group<T extends Offer = Offer> {
+  readonly offers: readonly T[];
   readonly toll: Toll;
 }
 
-const asGroup = (offers: readonly Offer[]): Group => ({ offers, toll: tollOf(offers) });
+const asGroup = <T extends Offer>(offers: readonly T[]): Group<T> => ({ offers, toll: tollOf(offers) });
 
 /** Better groups first; of equal ones the one whose devices come first by name. */
 function compareGroups(one: Group, other: Group, policy: EvictionPolicy): number {
@@ -81,14 +81,14 @@ export function hasGroup<T extends { readonly totalBytes: Bytes }>(devices: read
 }
 
 /** `count` devices of about equal size, the best such group; undefined when there is none. */
-export function chooseDevices(
-  offers: readonly Offer[],
+export function chooseDevices<T extends Offer>(
+  offers: readonly T[],
   count: number,
   policy: EvictionPolicy,
-): readonly Offer[] | undefined {
+): readonly T[] | undefined {
   if (offers.length < count) return undefined;
   if (count === 1) return bestOfIndependent(offers, 1, policy);
-  let best: Group | undefined;
+  let best: Group<T> | undefined;
   let left = MAX_GROUPS;
   for (const members of homogeneousSets(offers)) {
     if (members.length < count) continue;
@@ -105,7 +105,7 @@ export function chooseDevices(
 }
 
 /** The largest sets of devices of about equal size: every homogeneous group lies within one of them. */
-function* homogeneousSets(offers: readonly Offer[]): Generator<readonly Offer[]> {
+function* homogeneousSets<T extends Offer>(offers: readonly T[]): Generator<readonly T[]> {
   const bySize = offers.toSorted((one, other) => other.totalBytes - one.totalBytes);
   let covered = 0;
   for (const [first, { totalBytes }] of bySize.entries()) {
@@ -131,7 +131,7 @@ function sharesVictims(offers: readonly Offer[]): boolean {
  * The best `count` offers when no victim stands in two of them, criterion by criterion. A sum is least with the least of
  * its terms: what is below the last of these is in, what equals it stays in question. A maximum rules out what exceeds it.
  */
-function bestOfIndependent(offers: readonly Offer[], count: number, policy: EvictionPolicy): readonly Offer[] {
+function bestOfIndependent<T extends Offer>(offers: readonly T[], count: number, policy: EvictionPolicy): readonly T[] {
   let open = offers.map((offer) => ({ offer, toll: tollOf([offer]) }));
   const chosen: typeof open = [];
   for (const criterion of policy.criteria) {

@@ -141,7 +141,7 @@ describe('the plan as it is printed', () => {
       basis: 'discovery',
       notes: ['Its files have not been looked at yet.'],
     });
-    model.footprints.push(footprintOf(model, 6 * GIB, { peakBytes: 7 * GIB, utilization: 0.3 }));
+    model.footprints = [footprintOf(model, 6 * GIB, { peakBytes: 7 * GIB, utilization: 0.3 })];
     expect(planReport(state, NOW).models['sized']).toMatchObject({
       basis: 'footprint',
       need: { total_bytes: 6 * GIB, peak_bytes: 7 * GIB },

@@ -156,7 +156,7 @@ function build({ sizes, residents, steady, excess, count, eviction }: World): Fl
     { minResidency: RESIDENCY, eviction },
   );
   const model = modelNamed(state, 'new');
-  model.footprints.push(footprintOf(model, steady, { peakBytes: steady + excess, tensorParallel: count }));
+  model.footprints = [footprintOf(model, steady, { peakBytes: steady + excess, tensorParallel: count })];
   residents.forEach(({ on, bytes, excess: more, age, rest, load, leases, pinned, phase }, index) => {
     const there = on.filter((id) => ids.includes(id));
     // What is there was planned: it fits.

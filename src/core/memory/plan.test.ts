@@ -280,9 +280,9 @@ describe('the peak of a start', () => {
     const state = fleetOf([device('gpu-0', CARD)], [modelOn('a', 10_000, ONE), sized]);
     addResident(state, { model: 'a', on: { 'gpu-0': 10_000 } });
     const model = modelNamed(state, 'new');
-    model.footprints.push(footprintOf(model, 12_000, { peakBytes: 14_000 }));
+    model.footprints = [footprintOf(model, 12_000, { peakBytes: 14_000 })];
     expect(plan(state)).toMatchObject({ kind: 'fits', victims: [] });
-    model.footprints[0] = footprintOf(model, 12_000, { peakBytes: 14_001 });
+    model.footprints = [footprintOf(model, 12_000, { peakBytes: 14_001 })];
     expect(victims(plan(state))).toEqual(['a']);
   });
 

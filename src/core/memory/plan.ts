@@ -3,6 +3,7 @@ import type { Bytes, Milliseconds } from '../../units.ts';
 import { isProtected } from '../lifecycle/turns-rule.ts';
 import type { LaunchShare } from '../launch.ts';
 import type { Device, FleetState, Model, Replica } from '../state.ts';
+import type { Ask } from './asked.ts';
 import { booksOf, canLeave, holdersOn, idlersOn, type Books, type OpenBook } from './books.ts';
 import {
   chooseVictims,
@@ -13,15 +14,14 @@ import {
   type Candidate,
   type EvictionPolicy,
 } from './eviction.ts';
-import { capacity, takesStarts } from './ledger.ts';
 import { shareFor, type Place } from './need.ts';
 import {
+  booksWhere,
   couldFitAlone,
   grantedBytes,
   isShutOut,
   isTooSmallAShare,
   newcomerOf,
-  type Ask,
   type Newcomer,
 } from './newcomer.ts';
 import { chooseDevices, hasGroup, type Offer } from './placement.ts';
@@ -48,6 +48,11 @@ export type Plan =
 
 type Fits = Extract<Plan, { kind: 'fits' }>;
 
+interface PlaceOffer extends Offer {
+  readonly ask: Ask;
+  readonly book: OpenBook;
+}
+
 interface Leavers {
   /** A replica as a candidate with its bytes on the device in question; undefined when it may not leave. */
   readonly mayLeave: (replica: Replica, bytes: Bytes) => Candidate | undefined;
@@ -64,39 +69,39 @@ const lossFor = (state: FleetState, replica: Replica, now: Milliseconds): number
 /** Nobody leaves for a model that may not start yet. */
 const rests = (model: Model, now: Milliseconds): boolean => model.backoff.until !== null && now < model.backoff.until;
 
-function offers(state: FleetState, newcomer: Newcomer, { mayLeave, atMost }: Leavers): Offer[] {
-  const found: Offer[] = [];
-  for (const ask of newcomer.asks) {
-    const { device, book, bytes, peakBytes } = ask;
-    if (!takesStarts(device) || isShutOut(newcomer, ask) || isTooSmallAShare(ask)) continue;
-    if (bytes <= 0 || Math.max(bytes, peakBytes) > capacity(device)) continue;
-    const room = capacity(device) - book.steady;
+function offers(state: FleetState, newcomer: Newcomer, { mayLeave, atMost }: Leavers): PlaceOffer[] {
+  const found: PlaceOffer[] = [];
+  const { asks, books } = newcomer;
+  for (let index = 0; index < books.length; index += 1) {
+    const [ask, book] = [asks[index], books[index]];
+    if (!ask || !book?.takesStarts || isShutOut(newcomer, book) || isTooSmallAShare(ask)) continue;
+    const { bytes, peakBytes } = ask;
+    if (bytes <= 0 || ask.mostBytes > book.capacityBytes) continue;
+    const room = book.capacityBytes - book.steady;
     const missing = bytes + Math.max(book.excess, peakBytes - bytes) - room;
     const candidates: Candidate[] = [];
     if (missing > 0) {
       if (atMost(book) < missing) continue;
       for (const replica of book.residents) {
-        const candidate = mayLeave(replica, replica.reservations.get(device.id) ?? 0);
+        const candidate = mayLeave(replica, replica.reservations.get(book.device.id) ?? 0);
         if (candidate) candidates.push(candidate);
       }
     }
     const victims = chooseVictims(candidates, missing, policyOf(state));
     if (!victims) continue;
     const freed = victims.reduce((sum, victim) => sum + victim.bytes, 0);
-    const { id: deviceId, totalBytes } = device;
-    found.push({ deviceId, missing, victims, freeLeft: room + freed - bytes, totalBytes });
+    const { id: deviceId, totalBytes } = book.device;
+    found.push({ ask, book, deviceId, missing, victims, freeLeft: room + freed - bytes, totalBytes });
   }
   return found;
 }
 
-function asPlan(state: FleetState, newcomer: Newcomer, chosen: readonly Offer[]): Fits {
+function asPlan(state: FleetState, newcomer: Newcomer, chosen: readonly PlaceOffer[]): Fits {
   const places: Place[] = [];
   const peaks = new Map<string, Bytes>();
-  for (const { deviceId, freeLeft } of chosen) {
-    const ask = newcomer.asks.find(({ device }) => device.id === deviceId);
-    if (!ask) continue;
+  for (const { ask, book, deviceId, freeLeft } of chosen) {
     const bytes = grantedBytes(state, newcomer, ask, freeLeft + ask.bytes);
-    places.push({ device: ask.device, need: ask.need, bytes });
+    places.push({ device: book.device, need: ask.need, bytes });
     peaks.set(deviceId, Math.max(bytes, bytes === ask.need.totalBytes ? ask.need.peakBytes : bytes));
   }
   return {
@@ -147,23 +152,28 @@ export function planIdle(state: FleetState, model: Model, now: Milliseconds, boo
   };
   const chosen = chooseDevices(offers(state, newcomer, { mayLeave, atMost }), newcomer.span.devices, policyOf(state));
   if (chosen) return asPlan(state, newcomer, chosen);
-  for (const { book } of newcomer.asks) holdersOn(state, book);
-  if (couldEverFit(newcomer)) return waitPlan(state, model, books, resting ? model.backoff.until : retryAt);
-  const never = !hasGroup(newcomer.asks.filter(couldFitAlone).map(deviceOf), newcomer.span.devices);
+  for (const book of newcomer.books) holdersOn(state, book);
+  if (couldEverFit(newcomer)) return new WaitPlan(newcomer, resting ? model.backoff.until : retryAt);
+  const never = !hasGroup(devicesWhere(newcomer, couldFitAlone), newcomer.span.devices);
   return { kind: 'impossible', shortage: shortageOf(newcomer, never ? 'never' : 'impossible'), never };
 }
 
 /** Most are replaced by the next before anybody asks what exactly is missing. */
-function waitPlan(state: FleetState, model: Model, books: Books, retryAt: Milliseconds | null): Plan {
-  let found: Shortage | null = null;
-  return {
-    kind: 'wait',
-    get shortage() {
-      found ??= shortageOf(newcomerOf(state, model, books), 'wait');
-      return found;
-    },
-    retryAt,
-  };
+class WaitPlan {
+  readonly kind = 'wait';
+  readonly retryAt: Milliseconds | null;
+  readonly #newcomer: Newcomer;
+  #shortage: Shortage | null = null;
+
+  constructor(newcomer: Newcomer, retryAt: Milliseconds | null) {
+    this.#newcomer = newcomer;
+    this.retryAt = retryAt;
+  }
+
+  get shortage(): Shortage {
+    this.#shortage ??= shortageOf(this.#newcomer, 'wait');
+    return this.#shortage;
+  }
 }
 
 /** With fences: busy replicas that have had their turn may be asked to leave too. Undefined when no set of them makes room. */
@@ -202,21 +212,30 @@ export function wouldStillFit(
   // What it may not use anyway takes nothing away from it.
   if (!model.settings.deviceIds.some((id) => taken.has(id))) return true;
   const newcomer = newcomerOf(state, model, books);
-  const open = { ...newcomer, asks: newcomer.asks.filter(({ device }) => takesStarts(device)) };
-  return !couldEverFit(open) || couldEverFit(open, taken);
+  const isOpen = ({ takesStarts }: OpenBook): boolean => takesStarts;
+  return !couldEverFit(newcomer, isOpen) || couldEverFit(newcomer, isOpen, taken);
 }
 
-const deviceOf = ({ device }: Ask): Device => device;
+const devicesWhere = (newcomer: Newcomer, holds: (ask: Ask, book: OpenBook) => boolean): Device[] =>
+  booksWhere(newcomer, holds).map(({ device }) => device);
 
 /** A device that cannot be read now will be read again; one in quarantine may stay there. */
-function couldEverFit(newcomer: Newcomer, taken: ReadonlyMap<string, Bytes> | null = null): boolean {
-  const isRoomy = (ask: Ask): boolean => {
-    const { device, book, bytes, peakBytes } = ask;
-    if (device.quarantine !== null || bytes <= 0 || isTooSmallAShare(ask)) return false;
-    if (newcomer.colocated && book.unsharedKept) return false;
-    const staying = book.keptBytes + (taken?.get(device.id) ?? 0);
-    return Math.max(bytes, peakBytes) <= capacity(device) - staying;
+function couldEverFit(
+  newcomer: Newcomer,
+  counts: ((book: OpenBook) => boolean) | null = null,
+  taken: ReadonlyMap<string, Bytes> | null = null,
+): boolean {
+  const { colocated, asks, books, span } = newcomer;
+  const isRoomy = (ask: Ask, book: OpenBook): boolean => {
+    if (book.device.quarantine !== null || ask.bytes <= 0 || isTooSmallAShare(ask)) return false;
+    if ((colocated && book.unsharedKept) || counts?.(book) === false) return false;
+    const staying = book.keptBytes + (taken?.get(book.device.id) ?? 0);
+    return ask.mostBytes <= book.capacityBytes - staying;
   };
-  const { asks, span } = newcomer;
-  return span.devices === 1 ? asks.some(isRoomy) : hasGroup(asks.filter(isRoomy).map(deviceOf), span.devices);
+  if (span.devices !== 1) return hasGroup(devicesWhere(newcomer, isRoomy), span.devices);
+  for (let index = 0; index < books.length; index += 1) {
+    const [ask, book] = [asks[index], books[index]];
+    if (ask && book && isRoomy(ask, book)) return true;
+  }
+  return false;
 }

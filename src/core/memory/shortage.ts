@@ -1,9 +1,10 @@
 /** Why a model has no place, in numbers: what it asks of each device, what is free there, who holds the rest. */
 import type { Bytes } from '../../units.ts';
-import type { Holder } from './books.ts';
-import { capacity, isSilent, takesStarts } from './ledger.ts';
+import type { Holder, OpenBook } from './books.ts';
+import type { Ask } from './asked.ts';
+import { isSilent } from './ledger.ts';
 import type { Need } from './need.ts';
-import { couldFitAlone, fitsAlone, isShutOut, isTooSmallAShare, type Ask, type Newcomer } from './newcomer.ts';
+import { booksWhere, couldFitAlone, fitsAlone, isShutOut, isTooSmallAShare, type Newcomer } from './newcomer.ts';
 import { hasGroup } from './placement.ts';
 
 export type ShortageCause =
@@ -71,13 +72,16 @@ export interface Shortage {
 
 /** Of what its asks and their books say alone: nothing that changes later changes it. */
 export function shortageOf(newcomer: Newcomer, outcome: Outcome): Shortage {
-  const { span, asks, model } = newcomer;
-  const places = asks.map((ask) => ({ ask, place: placeOf(ask, outcome === 'never') }));
+  const { span, asks, books, model } = newcomer;
+  const places = asks.flatMap((ask, index) => {
+    const book = books[index];
+    return book ? [{ ask, place: placeOf(ask, book, outcome === 'never') }] : [];
+  });
   places.sort(({ place: one }, { place: other }) => one.missingBytes - other.missingBytes);
   const usable = places.filter(({ place }) => place.trouble === null);
   const closest = (usable.length >= span.devices ? usable : places)[Math.max(1, span.devices) - 1] ?? places.at(-1);
   const { ask, place } = closest ?? {};
-  const pools = new Set(asks.map(({ device }) => device.pool));
+  const pools = new Set(books.map(({ device }) => device.pool));
   return {
     cause: causeOf(newcomer, outcome),
     pool: pools.size === 1 ? ([...pools][0] ?? null) : null,
@@ -95,18 +99,17 @@ export function shortageOf(newcomer: Newcomer, outcome: Outcome): Shortage {
 }
 
 /** `never`: what is missing is missing on an empty device too. */
-function placeOf({ device, book, need, bytes, peakBytes }: Ask, never: boolean): DeviceShortage {
-  const room = capacity(device) - book.steady;
+function placeOf({ need, bytes, peakBytes, mostBytes }: Ask, book: OpenBook, never: boolean): DeviceShortage {
+  const { device, capacityBytes } = book;
+  const room = capacityBytes - book.steady;
   return {
     deviceId: device.id,
     totalBytes: device.totalBytes,
     budgetBytes: device.budgetBytes,
-    capacityBytes: capacity(device),
+    capacityBytes,
     freeBytes: Math.max(0, room - book.excess),
     neededBytes: need.totalBytes,
-    missingBytes: never
-      ? Math.max(bytes, peakBytes) - device.budgetBytes
-      : bytes + Math.max(book.excess, peakBytes - bytes) - room,
+    missingBytes: never ? mostBytes - device.budgetBytes : bytes + Math.max(book.excess, peakBytes - bytes) - room,
     foreignBytes: device.foreignBytes,
     holders: book.holders ?? [],
     trouble: device.quarantine ?? (isSilent(device) ? device.silent : null),
@@ -116,21 +119,21 @@ function placeOf({ device, book, need, bytes, peakBytes }: Ask, never: boolean):
 /** The first thing that would have to change. */
 function causeOf(newcomer: Newcomer, outcome: Outcome): ShortageCause {
   const { asks, span } = newcomer;
-  const enough = (test: (ask: Ask) => boolean): boolean =>
+  const enough = (test: (ask: Ask, book: OpenBook) => boolean): boolean =>
     hasGroup(
-      asks.filter(test).map(({ device }) => device),
+      booksWhere(newcomer, test).map(({ device }) => device),
       span.devices,
     );
   if (asks.length === 0) return 'no_device';
   if (outcome === 'never') {
     if (!enough(() => true)) return 'no_group';
     if (asks.some(isTooSmallAShare)) return 'weights';
-    return enough(({ device, bytes }) => bytes <= device.totalBytes) ? 'over_budget' : 'too_large';
+    return enough(({ bytes }, { device }) => bytes <= device.totalBytes) ? 'over_budget' : 'too_large';
   }
-  const large = (ask: Ask): boolean => couldFitAlone(ask);
-  if (!enough((ask) => large(ask) && ask.device.quarantine === null)) return 'quarantined';
-  if (!enough((ask) => large(ask) && takesStarts(ask.device))) return 'unseen';
-  if (!enough((ask) => takesStarts(ask.device) && fitsAlone(ask))) return 'foreign';
-  if (newcomer.colocated && !enough((ask) => fitsAlone(ask) && !isShutOut(newcomer, ask))) return 'unshared';
+  if (!enough((ask, book) => couldFitAlone(ask, book) && book.device.quarantine === null)) return 'quarantined';
+  if (!enough((ask, book) => couldFitAlone(ask, book) && book.takesStarts)) return 'unseen';
+  if (!enough((ask, book) => book.takesStarts && fitsAlone(ask, book))) return 'foreign';
+  if (newcomer.colocated && !enough((ask, book) => fitsAlone(ask, book) && !isShutOut(newcomer, book)))
+    return 'unshared';
   return outcome === 'wait' ? 'held' : 'kept';
 }

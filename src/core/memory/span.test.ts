@@ -70,7 +70,7 @@ describe('how many devices a replica takes, in the cases of the original', () =>
     const seen = (of: Fleet, tensorParallel: number, bytes: number): number => {
       const state = fleet(of);
       const model = modelNamed(state, 'm');
-      model.footprints.push(footprintOf(model, bytes, { tensorParallel }));
+      model.footprints = [footprintOf(model, bytes, { tensorParallel })];
       return spanOf(state, model).tensorParallel;
     };
     expect(seen({ sizes: PAIR, weights: 30 * GIB }, 2, 17 * GIB)).toBe(2);
