@@ -4,7 +4,8 @@
  */
 import { beginNumber, NUMBER_MAY_END, NUMBER_STEPS } from './json-number.ts';
 import { MAX_NAME_BYTES } from './limits.ts';
-import { PlainText } from './plain-text.ts';
+import { PLAIN, PlainText } from './plain-text.ts';
+import type { Bytes } from '../units.ts';
 
 export type ScalarKind = 'string' | 'number' | 'true' | 'false' | 'null';
 
@@ -33,6 +34,8 @@ const HEX = 9;
 const NUMBER = 10;
 const LITERAL = 11;
 
+/** Text of strings that is looked at before it is left to who looks at it in larger steps. */
+const SHORT: Bytes = 16;
 const NOT_ASCII = /[\x80-\xff]/;
 
 const OBJECT = 1;
@@ -127,9 +130,10 @@ export class JsonScanner {
           else at = this.scanStructure(byte, at);
         }
       }
-      if (at < 0) return false;
+      if (at < 0) break;
     }
     plainText.drop();
+    if (at < 0) return false;
     if (this.captureFrom !== -1) this.carry(chunk, length);
     this.offset += length;
     return true;
@@ -267,8 +271,13 @@ export class JsonScanner {
     const length = chunk.length;
     let at = from;
     while (at < length) {
-      if (this.utf8Left === 0) at = plainText.end(chunk, at);
-      if (at === length) return at;
+      if (this.utf8Left === 0) {
+        // Many runs are short: a call would cost more than they.
+        const near = Math.min(length, at + SHORT);
+        while (at < near && PLAIN[chunk[at] as number] === 1) at++;
+        if (at < length && (at === near || (chunk[at] as number) >= 0x80)) at = plainText.end(chunk, at);
+        if (at === length) return at;
+      }
       const byte = chunk[at] as number;
       if (this.utf8Left > 0) {
         if (byte < this.utf8Low || byte > this.utf8High) return this.fail('utf8');

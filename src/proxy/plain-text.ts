@@ -10,14 +10,12 @@ const BACKSLASH = 0x5c;
 const NO_ASCII = 0x80;
 
 /** 1 = ordinary ASCII. */
-const PLAIN = new Uint8Array(256);
+export const PLAIN = new Uint8Array(256);
 for (let byte = 0x20; byte < NO_ASCII; byte++) PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
 
 const WORD = 4;
 /** Smaller chunks are looked at byte by byte: preparing for more costs as much. */
 const LARGE: Bytes = 1_024;
-/** So are the first bytes of every run of text: many are short. */
-const SHORT: Bytes = 16;
 
 /** The same byte four times. */
 const every = (byte: number): number => (byte << 24) | (byte << 16) | (byte << 8) | byte;
@@ -45,20 +43,28 @@ export class PlainText {
    */
   end(chunk: Buffer, from: number): number {
     const { length } = chunk;
-    const near = length < LARGE ? length : Math.min(length, from + SHORT);
     let at = from;
-    while (at < near && PLAIN[chunk[at] as number] === 1) at++;
-    if (at === length || length < LARGE || (at < near && (chunk[at] as number) < NO_ASCII)) return at;
+    if (length < LARGE) {
+      while (at < length && PLAIN[chunk[at] as number] === 1) at++;
+      return at;
+    }
     if (chunk !== this.chunk) this.take(chunk, at);
     const { words, shift, soundTo } = this;
-    // The word that `at` is in: bytes before it are looked at twice.
-    let index = (at - shift) >> 2;
+    // The word that `at` is in may hold what stands before it, a quote for example.
+    let index = (at - shift + WORD - 1) >> 2;
+    at = this.each(at, Math.min(length, shift + index * WORD));
+    if (at < shift + index * WORD) return at;
     const last = soundTo === 0 ? words.length : (soundTo - shift) >> 2;
     const ignored = soundTo === 0 ? 0 : HIGH_BITS;
-    if (index >= 0) while (index < last && isPlain(words[index] as number, ignored)) index++;
-    at = Math.max(at, shift + index * WORD);
-    while (at < length && (PLAIN[chunk[at] as number] === 1 || ((chunk[at] as number) >= NO_ASCII && at < soundTo)))
-      at++;
+    while (index < last && isPlain(words[index] as number, ignored)) index++;
+    return this.each(Math.max(at, shift + index * WORD), length);
+  }
+
+  /** Byte by byte. */
+  private each(from: number, to: number): number {
+    const { chunk, soundTo } = this;
+    let at = from;
+    while (at < to && (PLAIN[chunk[at] as number] === 1 || ((chunk[at] as number) >= NO_ASCII && at < soundTo))) at++;
     return at;
   }
 
