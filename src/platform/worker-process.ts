@@ -13,7 +13,7 @@ export interface WorkerProcess {
   readonly exited: Promise<ChildExit>;
   /** Both ways, in order; ends with the worker. */
   readonly link: Duplex;
-  /** A structured clone; `connection` leaves this process with it. Lost when the worker is gone. */
+  /** A structured clone; `connection` goes with it, and is open here too until it is destroyed. Lost when the worker is gone. */
   send(parcel: object, connection?: Socket): void;
   kill(): void;
 }
@@ -42,7 +42,8 @@ export async function startWorkerProcess(program: string): Promise<WorkerProcess
     exited,
     link: child.stdio[LINK] as Duplex,
     send: (parcel, connection) => {
-      if (child.connected) child.send(parcel, connection, {}, () => undefined);
+      // Node would let go of it at once, and where the worker is dead already, for good: its client would wait for ever.
+      if (child.connected) child.send(parcel, connection, { keepOpen: true }, () => undefined);
       else connection?.destroy();
     },
     kill: () => void child.kill('SIGKILL'),

@@ -89,11 +89,12 @@ it('a connection that never reached its worker is not counted once a later one h
   );
 });
 
-it('the connections that a dead worker had not taken are closed, and no others', async () => {
+it('a connection is closed here once its worker has taken it, or is dead', async () => {
   using bench = handedWorker();
   const sockets = Array.from({ length: 3 }, () => new Socket());
   for (const socket of sockets) bench.worker.hand(socket);
   await bench.say({ kind: 'taken', number: 2 });
+  expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, true, false]);
   expect(await bench.die()).toMatchObject({ connections: 2 });
-  expect(sockets.map(({ destroyed }) => destroyed)).toEqual([false, false, true]);
+  expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, true, true]);
 });

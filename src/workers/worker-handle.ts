@@ -130,18 +130,18 @@ export class WorkerHandle {
     const { connections, desk } = this;
     const { leases, waiting } = desk;
     this.connections = 0;
-    // What Node had not sent yet is still ours to close.
     for (const { connection } of this.#travelling.splice(0)) connection.destroy();
     this.stats = null;
     for (const lost of desk.lost('internal')) this.#options.telemetry.requestEnded(this.#recordOf(lost));
     return { ...exit, connections, leases, waiting };
   }
 
-  /** Nothing up to `number` travels any more. What was not `taken` was given up on the way, and Node has closed it. */
+  /** Nothing up to `number` travels any more. What was not `taken` was given up on the way. */
   #arrived(number: number, taken: 0 | 1): void {
     let lost = -taken;
     while (this.#travelling[0] && this.#travelling[0].number <= number) {
-      this.#travelling.shift();
+      // The worker has its own end of it, or nobody has.
+      this.#travelling.shift()?.connection.destroy();
       lost += 1;
     }
     if (lost <= 0) return;

@@ -81,7 +81,7 @@ class Worker {
         this.#configure(parcel.configuration);
         return;
       case 'connection':
-        this.#tell({ kind: 'taken', number: parcel.number });
+        this.#tell({ kind: 'taken', number: parcel.number }, SOON);
         // Its client left before it arrived.
         if (connection === undefined) this.#tell({ kind: 'closed', connections: 1 });
         else this.#connections.give(connection);
