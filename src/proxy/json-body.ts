@@ -17,7 +17,8 @@ export class JsonBody implements RequestBody, ScanSink {
   stream = false;
   private readonly chunks = new ChunkList();
   private readonly scanner = new JsonScanner(this, 1, MAX_DEPTH);
-  private readonly keys = new Set<string>();
+  /** As they came, once and again. */
+  private readonly keys: string[] = [];
   private current = '';
   private name: string | null = null;
   private nameStart = -1;
@@ -34,7 +35,7 @@ export class JsonBody implements RequestBody, ScanSink {
     this.chunks.add(chunk);
     if (!this.scanner.write(chunk)) return this.badJson();
     // Further keys are only counted against the bound, so that a body cannot make the table large.
-    return this.keys.size > MAX_TOP_LEVEL_KEYS
+    return this.keys.length > MAX_TOP_LEVEL_KEYS
       ? gatewayError('invalid_body', `The request body has more than ${MAX_TOP_LEVEL_KEYS} top-level keys.`)
       : null;
   }
@@ -63,7 +64,7 @@ export class JsonBody implements RequestBody, ScanSink {
   render(servedName: string, defaults: ReadonlyMap<string, string>): Buffer | readonly Buffer[] {
     const edits: Edit[] = [];
     let inserted = '';
-    for (const [key, json] of defaults) if (!this.keys.has(key)) inserted += `${JSON.stringify(key)}:${json},`;
+    for (const [key, json] of defaults) if (!this.keys.includes(key)) inserted += `${JSON.stringify(key)}:${json},`;
     if (inserted !== '') {
       // There is at least the key `model` behind it, so that the trailing comma is right.
       const at = this.scanner.rootObject + 1;
@@ -82,7 +83,7 @@ export class JsonBody implements RequestBody, ScanSink {
   key(_depth: number, key: string | null): boolean {
     if (key === null) return false;
     this.current = key;
-    if (this.keys.size <= MAX_TOP_LEVEL_KEYS) this.keys.add(key);
+    if (this.keys.length <= MAX_TOP_LEVEL_KEYS) this.keys.push(key);
     if (key === 'model') {
       this.modelKeys++;
       this.name = null;

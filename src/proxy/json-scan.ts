@@ -74,7 +74,8 @@ export class JsonScanner {
   private readonly sink: ScanSink;
   private readonly watchDepth: number;
   private readonly maxDepth: number;
-  private readonly stack: Uint8Array;
+  /** What is open at each depth, from 1 on. */
+  private readonly stack: number[] = [0];
   private state = VALUE;
   private depth = 0;
   private offset = 0;
@@ -98,7 +99,6 @@ export class JsonScanner {
     this.sink = sink;
     this.watchDepth = watchDepth;
     this.maxDepth = maxDepth;
-    this.stack = new Uint8Array(maxDepth + 1);
   }
 
   /** False once the input cannot become JSON any more. */

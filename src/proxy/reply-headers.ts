@@ -51,14 +51,12 @@ export function leaseHeaders(
   const size = String(facts.maxQueueSize);
   headers.push('x-vgw-model', modelField(model));
   if (ledger.replica !== null) headers.push('x-vgw-replica', ledger.replica);
-  headers.push(
-    ...['x-vgw-queue-ms', String(Math.round(ledger.queueMs))],
-    ...['x-vgw-cold-start-ms', String(Math.round(ledger.coldStartMs))],
-    ...['x-vgw-attempts', String(attempts)],
-    ...['x-queue-depth', String(facts.depth)],
-    ...['x-max-concurrent', String(facts.maxConcurrent)],
-    ...['x-max-queue-size', size, 'x-queue-max-size', size],
-  );
+  headers.push('x-vgw-queue-ms', String(Math.round(ledger.queueMs)));
+  headers.push('x-vgw-cold-start-ms', String(Math.round(ledger.coldStartMs)));
+  headers.push('x-vgw-attempts', String(attempts));
+  headers.push('x-queue-depth', String(facts.depth));
+  headers.push('x-max-concurrent', String(facts.maxConcurrent));
+  headers.push('x-max-queue-size', size, 'x-queue-max-size', size);
 }
 
 const REPLACED: ReadonlySet<string> = new Set(['content-type', 'content-length', 'cache-control', 'x-accel-buffering']);

@@ -1,5 +1,6 @@
 /** Which of a client's headers reach an engine. */
 import type { Upstream } from '../controller/gate.ts';
+import { FieldNames } from './field-names.ts';
 
 /**
  * Not forwarded: hop-by-hop fields (RFC 9110 §7.6.1) and framing, which is made anew; credentials and cookies; what
@@ -77,18 +78,18 @@ export function requestHeaders(from: ForwardedHeaders): string[] {
   if (trace !== null) headers.push(...trace);
   const raw = from.rawHeaders;
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = (raw[index] as string).toLowerCase();
-    if (DROPPED.has(name) || named?.has(name) === true || Object.hasOwn(own, name) || !isForwardable(name)) continue;
+    const name = FORWARDED.of(raw[index] as string);
+    if (name === '' || named?.has(name) === true || Object.hasOwn(own, name)) continue;
     if (trace !== null && TRACE_CONTEXT.has(name)) continue;
     headers.push(name, raw[index + 1] as string);
   }
   return headers;
 }
 
-function isForwardable(name: string): boolean {
+const FORWARDED = new FieldNames((name) => {
   // Servers that map `-` to `_` take an underscored name for the real one.
-  return !name.includes('_') && !DROPPED_PREFIX.test(name);
-}
+  return !DROPPED.has(name) && !name.includes('_') && !DROPPED_PREFIX.test(name);
+});
 
 /** The fields that a `connection` header names; undefined when it is the usual `keep-alive` or `close`. */
 export function connectionFields(connection: string | undefined): ReadonlySet<string> | undefined {

@@ -1,5 +1,6 @@
 /** Which of an engine's headers reach a client, and what its head says about the body. */
 import { SECOND, type Milliseconds } from '../units.ts';
+import { FieldNames } from './field-names.ts';
 import { connectionFields } from './request-headers.ts';
 
 const KEPT: ReadonlySet<string> = new Set([
@@ -21,6 +22,11 @@ const KEPT: ReadonlySet<string> = new Set([
 ]);
 
 const KEPT_PREFIX = /^(?:openai-|anthropic-|x-ratelimit-)/;
+
+/** Read here, and not passed on. */
+const READ_ONLY: ReadonlySet<string> = new Set(['transfer-encoding', 'content-encoding', 'connection']);
+
+const LOOKED_AT = new FieldNames((name) => READ_ONLY.has(name) || KEPT.has(name) || KEPT_PREFIX.test(name));
 
 /** Horizontal tab, visible ASCII, space, obs-text: anything else in a value is dropped with its field (RFC 9110 §5.5). */
 const UNSAFE_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
@@ -51,7 +57,8 @@ export function readHead(status: number, fields: readonly string[]): UpstreamHea
   let retryAfter: string | undefined;
   let retryAfterMs: string | undefined;
   for (let index = 0; index + 1 < fields.length; index += 2) {
-    const name = (fields[index] as string).toLowerCase();
+    const name = LOOKED_AT.of(fields[index] as string);
+    if (name === '') continue;
     const value = fields[index + 1] as string;
     if (name === 'content-type') contentType = value.toLowerCase();
     else if (name === 'content-length') contentLength = Number(value);
@@ -60,7 +67,7 @@ export function readHead(status: number, fields: readonly string[]): UpstreamHea
     else if (name === 'connection') connection = value.toLowerCase();
     else if (name === 'retry-after') retryAfter = value;
     else if (name === 'retry-after-ms') retryAfterMs = value;
-    if ((KEPT.has(name) || KEPT_PREFIX.test(name)) && !UNSAFE_VALUE.test(value)) headers.push(name, value);
+    if (!READ_ONLY.has(name) && !UNSAFE_VALUE.test(value)) headers.push(name, value);
   }
   return {
     status,

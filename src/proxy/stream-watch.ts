@@ -17,7 +17,7 @@ export interface Ending {
 
 const NO_USAGE: Usage = { promptTokens: null, completionTokens: null };
 
-const DONE = /(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)/;
+const DONE = /(?<=^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)/y;
 const MESSAGE_STOP = /(?:^|[\r\n])event: ?message_stop[\r\n]|"type": ?"message_stop"/;
 const ERROR_DATA = /(?:^|[\r\n])data: ?\{ ?"error" ?: ?[{"]/;
 const ERROR_EVENT = /(?:^|[\r\n])event: ?error[\r\n]/;
@@ -55,12 +55,12 @@ export class StreamWatch {
           usage: usageIn(text),
         };
       case 'messages': {
-        const failed = ERROR_EVENT.test(text);
+        const failed = text.includes('error') && ERROR_EVENT.test(text);
         return { terminal: failed || MESSAGE_STOP.test(text), failed, usage: usageIn(text) };
       }
       default: {
-        const failed = ERROR_DATA.test(text) || ABORTED.test(text);
-        return { terminal: this.dialect === null || DONE.test(text), failed, usage: usageIn(text) };
+        const failed = (text.includes('"error"') && ERROR_DATA.test(text)) || isAborted(text);
+        return { terminal: this.dialect === null || isDone(text), failed, usage: usageIn(text) };
       }
     }
   }
@@ -68,7 +68,7 @@ export class StreamWatch {
   /** How a plain JSON answer ended. */
   plainEnding(): Ending {
     const text = this.tail();
-    return { terminal: true, failed: ABORTED.test(text), usage: usageIn(text) };
+    return { terminal: true, failed: isAborted(text), usage: usageIn(text) };
   }
 
   /** The last `sequence_number` of a Responses stream; -1 when none is in sight. */
@@ -99,9 +99,31 @@ function responseEvent(events: Buffer, before: 'open' | 'ended' | 'failed'): 'op
 
 /** Characters of a usage object that are looked at; real ones take a tenth. */
 const USAGE_LENGTH = 2_048;
+const USAGE = '"usage":';
+const LAST = '[DONE]';
+/** Characters of its line before it: `data: `, or `data:`. */
+const BEFORE_LAST = [6, 5];
+
+/** Looking for a fixed text first costs a fraction of the expression, which hardly ever finds anything. */
+const isAborted = (text: string): boolean => text.includes('"abort"') && ABORTED.test(text);
+
+/** Mostly the very last of a stream: looked for from its end on. */
+function isDone(text: string): boolean {
+  for (let at = text.lastIndexOf(LAST); at > 0; at = text.lastIndexOf(LAST, at - 1)) {
+    for (const before of BEFORE_LAST) {
+      DONE.lastIndex = at - before;
+      if (DONE.test(text)) return true;
+    }
+  }
+  return false;
+}
 
 function usageIn(text: string): Usage {
-  const at = Math.max(text.lastIndexOf('"usage":{'), text.lastIndexOf('"usage": {'));
+  let at = -1;
+  // Backwards would be many times as slow.
+  for (let next = text.indexOf(USAGE); next !== -1; next = text.indexOf(USAGE, next + USAGE.length)) {
+    if (text.startsWith('{', next + USAGE.length) || text.startsWith(' {', next + USAGE.length)) at = next;
+  }
   if (at === -1) return NO_USAGE;
   const usage = text.slice(at, at + USAGE_LENGTH);
   return {
