@@ -3,6 +3,7 @@
  * cost more than the whole decision about the request. Its fields are named as in `GET /gateway/requests/{id}`.
  */
 import { toMicrosecond } from '../units.ts';
+import { isoTimes } from './iso-time.ts';
 import type { LogLevelName } from './logger.ts';
 import type { RequestRecord } from './telemetry.ts';
 
@@ -11,6 +12,8 @@ export function accessLevel(record: RequestRecord): LogLevelName {
   if (record.outcome === 'internal') return 'error';
   return record.outcome === 'upstream_failed' || record.outcome === 'deadline' ? 'warn' : 'info';
 }
+
+const startedAt = isoTimes();
 
 /**
  * The members of a JSON object, without braces. `id`: the record's, fit for a log. Every other text in it is ours or the
@@ -27,6 +30,6 @@ export function accessFields(record: RequestRecord, id: string): string {
     `"queue_ms":${toMicrosecond(record.queueMs)},"cold_start_ms":${toMicrosecond(record.coldStartMs)},` +
     `"added_ms":${toMicrosecond(record.addedMs)},"attempts":${record.attempts},"bytes_in":${record.bytesIn},` +
     `"bytes_out":${record.bytesOut},"prompt_tokens":${record.promptTokens},` +
-    `"completion_tokens":${record.completionTokens},${code}"started_at":"${new Date(record.startedAt).toISOString()}"`
+    `"completion_tokens":${record.completionTokens},${code}"started_at":"${startedAt(record.startedAt)}"`
   );
 }

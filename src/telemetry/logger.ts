@@ -1,5 +1,6 @@
 /** Structured log lines: pino, written asynchronously, with secrets taken out before they are serialised. */
 import pino from 'pino';
+import { isoTimes } from './iso-time.ts';
 import { openLogOutput, type LogOutput } from './log-output.ts';
 import { prettyLine } from './pretty.ts';
 import { Redactor } from './redact.ts';
@@ -56,12 +57,15 @@ export function createLogger(options: LoggerOptions): RootLogger {
     stream,
   );
   const redactor = new Redactor(options.secrets);
+  const { clock } = options;
+  const iso = isoTimes();
+  const time = clock === undefined ? pino.stdTimeFunctions.isoTime : () => `,"time":"${iso(clock.wall())}"`;
   return {
     log: bindLogger(root, redactor, {}),
     safe: (text) => redactor.text(text),
     writeLine: (level, fields, message) => {
       if (!root.isLevelEnabled(level)) return;
-      stream.write(`{"level":"${level}"${pino.stdTimeFunctions.isoTime()},${fields},"msg":"${message}"}\n`);
+      stream.write(`{"level":"${level}"${time()},${fields},"msg":"${message}"}\n`);
     },
     writeWhole: (line) => void stream.write(line),
     setLevel: (level) => {
