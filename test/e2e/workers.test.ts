@@ -70,6 +70,8 @@ describe('three workers', () => {
     }));
     await untilRunning(gateway, 'one', 5);
     await untilWaiting(gateway, 'one', 20);
+    // All have come: a late one would find room.
+    await until(() => expect(accessLines(gateway).slice(before)).toHaveLength(75));
     await letEngineGo(gateway, 'one');
     const answers = await asked;
     expect(tally(answers.map(endOf))).toEqual({ 200: 25, '429 queue_full': 75 });
