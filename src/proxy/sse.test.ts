@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { TAIL_BYTES } from './limits.ts';
 import { FrameGate, FrameSplitter, splitFrames } from './sse.ts';
 import { StreamWatch } from './stream-watch.ts';
 import { errorInFrame } from './stream-events.ts';
@@ -129,6 +130,26 @@ describe('the stream watch', () => {
       failed: false,
     });
     expect(end('responses', 'event: response.failed\ndata: {}\n\n')).toMatchObject({ terminal: true, failed: true });
+  });
+
+  it('knows the last bytes of an answer, whatever pieces it came in', () => {
+    const pieces = fc.array(fc.oneof(fc.nat(2_000), fc.nat(3 * TAIL_BYTES)), { minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(pieces, (sizes) => {
+        const watch = new StreamWatch('responses');
+        let all = '';
+        for (const [index, size] of sizes.entries()) {
+          const piece = Buffer.from(`"sequence_number":${index} ${'x'.repeat(size)}`);
+          all += piece.toString();
+          watch.push(piece);
+          // What it was told in is used for something else.
+          if (index > 0) piece.fill('0');
+        }
+        const told = [...all.slice(-TAIL_BYTES).matchAll(/"sequence_number":(\d+)/g)];
+        expect(watch.lastSequenceNumber()).toBe(Number(told.at(-1)?.[1] ?? -1));
+      }),
+      { numRuns: 100 },
+    );
   });
 
   it('keeps a bounded tail', () => {

@@ -1,5 +1,6 @@
 /** What an answer's end says: did it end as its API says, did it carry an error, how many tokens. Looks at the tail, once. */
 import type { StreamDialect } from './endpoints.ts';
+import { KIB, type Bytes } from '../units.ts';
 import { TAIL_BYTES } from './limits.ts';
 
 export interface Usage {
@@ -23,10 +24,19 @@ const ERROR_DATA = /(?:^|[\r\n])data: ?\{ ?"error" ?: ?[{"]/;
 const ERROR_EVENT = /(?:^|[\r\n])event: ?error[\r\n]/;
 const ABORTED = /"finish_reason": ?"abort"/;
 
-/** Keeps references to the last pieces of an answer; copies nothing while it flows. */
+/** Room for copies at first; more when it is needed. */
+const FIRST_ROOM: Bytes = 1 * KIB;
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/**
+ * Keeps a copy of an answer's end. The pieces themselves would outlive their turn: thousands of small objects that the
+ * collector has to move, and to find again when they are old.
+ */
 export class StreamWatch {
-  private pieces: Buffer[] = [];
-  private bytes = 0;
+  /** The first piece, while it is the only one: nothing is copied of an answer that comes at once. */
+  private only: Buffer | null = null;
+  private kept = NOTHING;
+  private length: Bytes = 0;
   private lastResponseEvent: 'open' | 'ended' | 'failed' = 'open';
   private readonly dialect: StreamDialect | null;
 
@@ -36,12 +46,35 @@ export class StreamWatch {
 
   /** Of a stream: complete events. */
   push(piece: Buffer): void {
-    this.pieces.push(piece);
-    this.bytes += piece.length;
-    while (this.pieces.length > 1 && this.bytes - (this.pieces[0] as Buffer).length >= TAIL_BYTES) {
-      this.bytes -= (this.pieces.shift() as Buffer).length;
+    if (this.length > 0) {
+      this.keep(piece);
+    } else if (this.only === null) {
+      this.only = piece;
+    } else {
+      this.keep(this.only);
+      this.keep(piece);
+      this.only = NOTHING;
     }
     if (this.dialect === 'responses') this.lastResponseEvent = responseEvent(piece, this.lastResponseEvent);
+  }
+
+  private keep(piece: Buffer): void {
+    const from = Math.max(0, piece.length - TAIL_BYTES);
+    const size = piece.length - from;
+    if (this.length + size > this.kept.length) this.makeRoom(size);
+    piece.copy(this.kept, this.length, from);
+    this.length += size;
+  }
+
+  /** Twice as much as before, up to two tails; then what lies before the last one gives way. */
+  private makeRoom(size: Bytes): void {
+    const old = Math.min(this.length, TAIL_BYTES);
+    let room = Math.max(this.kept.length, FIRST_ROOM);
+    while (room < old + size) room *= 2;
+    const into = room > this.kept.length ? Buffer.allocUnsafeSlow(room) : this.kept;
+    this.kept.copy(into, 0, this.length - old, this.length);
+    this.kept = into;
+    this.length = old;
   }
 
   /** How a stream ended. */
@@ -78,9 +111,8 @@ export class StreamWatch {
   }
 
   private tail(): string {
-    let text = '';
-    for (const piece of this.pieces) text += piece.toString('latin1', Math.max(0, piece.length - TAIL_BYTES));
-    return text;
+    const [kept, length] = this.length > 0 ? [this.kept, this.length] : [this.only ?? NOTHING, this.only?.length ?? 0];
+    return kept.toString('latin1', Math.max(0, length - TAIL_BYTES), length);
   }
 }
 
