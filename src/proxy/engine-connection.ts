@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../platform/platform.ts';
 import { SECOND, type Milliseconds } from '../units.ts';
 import { AnswerReader, type AnswerSink } from './answer-reader.ts';
+import { readThroughInbox } from './inbox.ts';
 import { requestHead } from './request-head.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamListener, UpstreamRequest } from './upstream-client.ts';
 import { unlessConnected, type ConnectionOptions, type UpstreamConnection } from './upstream-connection.ts';
@@ -44,10 +45,10 @@ export class EngineConnection implements UpstreamConnection, AnswerSink {
     this.host = host;
     this.reader = new AnswerReader(this);
     const address = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || HTTP_PORT) };
-    this.socket = options.network.connect({ ...address, noDelay: true });
+    const onread = readThroughInbox((chunk) => this.onData(chunk));
+    this.socket = options.network.connect({ ...address, noDelay: true, onread });
     this.socket
       .on('connect', () => this.onConnect())
-      .on('data', (chunk: Buffer) => this.onData(chunk))
       .on('error', (error: Error) => {
         this.error = error;
       })

@@ -4,7 +4,7 @@ import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { HandedConnections } from './handed-connections.ts';
 
 export interface Network {
-  /** As `connect` of node:net: a socket that is about to be connected. */
+  /** As `connect` of node:net, `onread` included: a socket that is about to be connected. */
   connect(options: TcpNetConnectOpts): Socket;
   /** As `createServer` of node:http. */
   createServer(options: ServerOptions): Server;

@@ -1,6 +1,6 @@
 /** The loopback of a world: a gateway's server without a port of the system's, and its way to engines. */
 import { Server, type ServerOptions } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo, OnReadOpts, Socket } from 'node:net';
 import type { Network } from '../../../src/proxy/network.ts';
 import { TIMER_MAX, type Bytes } from '../../../src/units.ts';
 import type { Random } from '../random.ts';
@@ -101,10 +101,11 @@ export class Loopback implements Network {
     return server;
   }
 
-  connect({ port }: { readonly port: number }): Socket {
+  connect({ port, onread }: { readonly port: number; readonly onread?: OnReadOpts }): Socket {
     const { time, random, rules, engines } = this.#options;
     const socket = this.#socket(false);
     socket.connecting = true;
+    if (onread !== undefined) socket.on('data', (bytes: Buffer) => handOver(bytes, onread));
     const fate = engines.fate(port, random);
     if (fate === 'swallowed') return socket as unknown as Socket;
     time.after(random.next() * rules().latencyMs, () => {
@@ -142,4 +143,11 @@ export class Loopback implements Network {
     socket.once('close', () => this.#sockets.delete(socket));
     return socket;
   }
+}
+
+/** As Node's sockets do where they are given a buffer to read into. */
+function handOver(bytes: Buffer, { buffer, callback }: OnReadOpts): void {
+  const room = typeof buffer === 'function' ? buffer() : buffer;
+  room.set(bytes);
+  callback(bytes.length, room);
 }
