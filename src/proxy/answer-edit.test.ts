@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { editFrame, ModelEditor } from './answer-edit.ts';
+import { EventEditor, ModelEditor } from './answer-edit.ts';
 import { renameInError, shapedErrorBody } from './engine-errors.ts';
 
 const ASKED = 'an "odd" näme';
@@ -17,6 +17,11 @@ function edit(text: string, cuts: readonly number[]): string {
   }
   out.push(...editor.end());
   return Buffer.concat(out).toString();
+}
+
+function editEvents(texts: readonly string[]): string[] {
+  const editor = new EventEditor(REPLACEMENT);
+  return texts.map((text) => editor.edit(Buffer.from(text)).toString());
 }
 
 describe('the edit of an answer', () => {
@@ -80,12 +85,32 @@ describe('the edit of an answer', () => {
 
   it('reaches into an event, and leaves one without a name alone', () => {
     const frame = (data: string): string => `event: x\r\ndata: ${data}\r\n\r\n`;
-    expect(editFrame(Buffer.from(frame('{"model":"tiny","n":1}')), REPLACEMENT).toString()).toBe(
-      frame(`{"model":${REPLACEMENT.toString()},"n":1}`),
-    );
+    expect(editEvents([frame('{"model":"tiny","n":1}')])).toEqual([frame(`{"model":${REPLACEMENT.toString()},"n":1}`)]);
     for (const text of [frame('{"n":1}'), 'data: [DONE]\n\n', ': "model"\n\n', frame('"model"')]) {
-      expect(editFrame(Buffer.from(text), REPLACEMENT).toString()).toBe(text);
+      expect(editEvents([text])).toEqual([text]);
     }
+  });
+
+  it('goes the same in an event that begins as the one before as in the first', () => {
+    const beginnings = [
+      '{"id":"a","model":"tiny"',
+      '{"id":"b","model":"tiny"',
+      '{"id":"a","model":"tinier"',
+      '{"n":{"model":"tiny"}',
+    ];
+    const ends = [',"n":1}', '}', ',"model":"tiny"}', ',"more":{"model":"tiny"}}', '', ', not json'];
+    const frames = fc.record({
+      name: fc.constantFrom('', 'event: x\n'),
+      beginning: fc.constantFrom(...beginnings),
+      end: fc.constantFrom(...ends),
+    });
+    fc.assert(
+      fc.property(fc.array(frames, { minLength: 2, maxLength: 8 }), (all) => {
+        const texts = all.map(({ name, beginning, end }) => `${name}data: ${beginning}${end}\n\n`);
+        expect(editEvents(texts)).toEqual(texts.map((text) => editEvents([text])[0]));
+      }),
+      { numRuns: 300 },
+    );
   });
 });
 

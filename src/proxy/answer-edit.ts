@@ -1,4 +1,5 @@
 /** Puts the asked name where the engine's answer says its own: the value of `model` at depth 1, or under `response` or `message`. */
+import { KIB, type Bytes } from '../units.ts';
 import { JsonScanner, type ScalarKind, type ScanSink } from './json-scan.ts';
 import { MAX_HELD_FRAME } from './limits.ts';
 
@@ -41,6 +42,11 @@ export class ModelEditor implements ScanSink {
     return this.release();
   }
 
+  /** Offsets of the name, where one was found. */
+  get name(): { readonly start: number; readonly end: number } | null {
+    return this.editStart === -1 ? null : { start: this.editStart, end: this.editEnd };
+  }
+
   key(depth: number, key: string | null): boolean {
     if (depth === 1) this.parent = key ?? '';
     if (this.done || this.editStart !== -1 || key !== 'model') return false;
@@ -79,16 +85,55 @@ const MODEL_KEY = Buffer.from('"model"');
 const DATA = Buffer.from('data:');
 const BRACE = 0x7b;
 
-/** One complete server-sent event with the name in its data replaced; the event itself when there is none. */
-export function editFrame(frame: Buffer, replacement: Buffer): Buffer {
-  if (!frame.includes(MODEL_KEY)) return frame;
-  const data = dataStart(frame);
-  const open = data === -1 ? -1 : frame.indexOf(BRACE, data);
-  if (open === -1) return frame;
-  const editor = new ModelEditor(replacement);
-  const pieces = editor.push(frame.subarray(open, lineEnd(frame, open)));
-  const tail = editor.end();
-  return Buffer.concat([frame.subarray(0, open), ...pieces, ...tail, frame.subarray(lineEnd(frame, open))]);
+/** What is remembered of an event: engines write the name early. */
+const MAX_REMEMBERED: Bytes = 1 * KIB;
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/** Replaces the name in the events of one stream. */
+export class EventEditor {
+  private readonly replacement: Buffer;
+  /**
+   * The last event with a name, from its first byte to the end of the name; as it came, and edited. One that begins with
+   * the same bytes has its name in the same place: nothing need be scanned.
+   */
+  private beginning = NOTHING;
+  private edited = NOTHING;
+
+  /** @param replacement the JSON text of the asked name */
+  constructor(replacement: Buffer) {
+    this.replacement = replacement;
+  }
+
+  /** One complete server-sent event with the name in its data replaced; the event itself when there is none. */
+  edit(event: Buffer): Buffer {
+    const { length } = this.beginning;
+    if (length > 0 && event.length > length && event.compare(this.beginning, 0, length, 0, length) === 0)
+      return Buffer.concat([this.edited, event.subarray(length)]);
+    return this.scanned(event);
+  }
+
+  private scanned(event: Buffer): Buffer {
+    if (!event.includes(MODEL_KEY)) return event;
+    const data = dataStart(event);
+    const open = data === -1 ? -1 : event.indexOf(BRACE, data);
+    if (open === -1) return event;
+    const name = nameIn(event.subarray(open, lineEnd(event, open)));
+    if (name === null) return event;
+    const beginning = event.subarray(0, open + name.end);
+    const edited = Buffer.concat([event.subarray(0, open + name.start), this.replacement]);
+    if (beginning.length <= MAX_REMEMBERED) {
+      this.beginning = Buffer.from(beginning);
+      this.edited = edited;
+    }
+    return Buffer.concat([edited, event.subarray(open + name.end)]);
+  }
+}
+
+/** Where the name is in one JSON document. */
+function nameIn(document: Buffer): { readonly start: number; readonly end: number } | null {
+  const editor = new ModelEditor(NOTHING);
+  editor.push(document);
+  return editor.name;
 }
 
 function lineEnd(frame: Buffer, from: number): number {

@@ -1,6 +1,6 @@
 /** The three kinds of answers of an engine, on their way to the client: a stream of events, a plain body, an error. */
 import { gatewayError, type GatewayError } from '../errors.ts';
-import { editFrame, ModelEditor } from './answer-edit.ts';
+import { EventEditor, ModelEditor } from './answer-edit.ts';
 import type { Endpoint } from './endpoints.ts';
 import { renameInError, saysGoingDown, shapedErrorBody, withoutCredentials } from './engine-errors.ts';
 import { JsonScanner } from './json-scan.ts';
@@ -67,7 +67,7 @@ export class StreamAnswer implements Answer {
   private readonly head: UpstreamHead;
   private readonly gate = new FrameGate(MAX_HELD_FRAME);
   private readonly watch: StreamWatch;
-  private readonly replacement: Buffer | null;
+  private readonly editor: EventEditor | null;
   private started = false;
   private over = false;
   /** Events without data before the first with data: they decide nothing. */
@@ -77,7 +77,7 @@ export class StreamAnswer implements Answer {
     this.side = side;
     this.head = head;
     this.watch = new StreamWatch(side.endpoint.dialect);
-    this.replacement = side.asked === side.served ? null : Buffer.from(JSON.stringify(side.asked));
+    this.editor = side.asked === side.served ? null : new EventEditor(Buffer.from(JSON.stringify(side.asked)));
   }
 
   get torn(): boolean {
@@ -119,7 +119,7 @@ export class StreamAnswer implements Answer {
 
   private relay(events: Buffer): boolean {
     if (!this.started && !this.begin(events)) return true;
-    const out = this.replacement === null ? events : this.edited(events, this.replacement);
+    const out = this.editor === null ? events : edited(events, this.editor);
     this.watch.push(out);
     return this.side.send(out);
   }
@@ -154,12 +154,11 @@ export class StreamAnswer implements Answer {
     for (const events of this.silent) this.side.send(events);
     this.silent = [];
   }
+}
 
-  private edited(events: Buffer, replacement: Buffer): Buffer {
-    const frames = splitFrames(events);
-    if (frames.length === 1) return editFrame(events, replacement);
-    return Buffer.concat(frames.map((frame) => editFrame(frame, replacement)));
-  }
+function edited(events: Buffer, editor: EventEditor): Buffer {
+  const frames = splitFrames(events);
+  return frames.length === 1 ? editor.edit(events) : Buffer.concat(frames.map((frame) => editor.edit(frame)));
 }
 
 function shaped(side: AnswerSide, body: Buffer, status: number): Buffer {

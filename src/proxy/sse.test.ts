@@ -60,6 +60,21 @@ describe('the frame splitter', () => {
       'data: rest',
     ]);
   });
+
+  it('splits lines that end with LF alone where it splits all others', () => {
+    const text = fc.array(fc.constantFrom('data: 1', 'id: 2', '\n', '\n\n', 'x'), { maxLength: 20 });
+    fc.assert(
+      fc.property(text, (parts) => {
+        const bytes = Buffer.from(parts.join(''));
+        const ends = new FrameSplitter().push(bytes);
+        const all = ends.at(-1) === bytes.length || bytes.length === 0 ? ends : [...ends, bytes.length];
+        expect(splitFrames(bytes).map(String)).toEqual(
+          all.map((end, index) => bytes.toString('latin1', all[index - 1] ?? 0, end)),
+        );
+      }),
+      { numRuns: 1_000 },
+    );
+  });
 });
 
 describe('the frame gate', () => {

@@ -105,8 +105,11 @@ export class FrameGate {
   }
 }
 
+const TWO_LINE_ENDS = Buffer.from('\n\n');
+
 /** The complete events in a buffer that ends with one. */
 export function splitFrames(events: Buffer): readonly Buffer[] {
+  if (!events.includes(CR)) return splitAtLineFeeds(events);
   const ends = new FrameSplitter().push(events);
   const frames: Buffer[] = [];
   let from = 0;
@@ -115,5 +118,17 @@ export function splitFrames(events: Buffer): readonly Buffer[] {
     from = end;
   }
   if (from < events.length) frames.push(events.subarray(from));
+  return frames;
+}
+
+/** The same where lines end with LF alone, as engines end them: without a look at every byte. */
+function splitAtLineFeeds(events: Buffer): readonly Buffer[] {
+  const frames: Buffer[] = [];
+  for (let from = 0; from < events.length;) {
+    const at = events.indexOf(TWO_LINE_ENDS, from);
+    const end = events[from] === LF ? from + 1 : at === -1 ? events.length : at + TWO_LINE_ENDS.length;
+    frames.push(from === 0 && end === events.length ? events : events.subarray(from, end));
+    from = end;
+  }
   return frames;
 }
