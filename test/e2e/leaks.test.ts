@@ -9,7 +9,7 @@ interface Held {
   /** Idle connections to engines left out. */
   readonly sockets: number;
   readonly otherDescriptors: number;
-  /** Of the gateway's clock, those that would not keep the process alive included. */
+  /** Of the gateway's clock, those that would not keep the process alive included; those of idle connections left out. */
   readonly timers: number;
   /** Whatever else keeps the process alive, as Node counts it: servers, pipes, children, watchers. */
   readonly handles: number;
@@ -35,7 +35,8 @@ function held(armedTimers: number, idleConnections = 0, workers: readonly number
   return {
     sockets: sockets - idleConnections,
     otherDescriptors: targets.length - sockets,
-    timers: armedTimers,
+    // One for each of them, where they are in this process.
+    timers: armedTimers - (workers.length === 0 ? idleConnections : 0),
     handles: process.getActiveResourcesInfo().filter((kind) => !OF_THE_LOOK_ITSELF.has(kind)).length,
   };
 }
