@@ -35,8 +35,11 @@ const NOTHING: Buffer = Buffer.alloc(0);
 export class StreamWatch {
   /** The first piece, while it is the only one: nothing is copied of an answer that comes at once. */
   private only: Buffer | null = null;
+  /** Of several pieces: a ring, once it is as large as it may be. */
   private kept = NOTHING;
-  private length: Bytes = 0;
+  /** Where the next byte goes. */
+  private end: Bytes = 0;
+  private wrapped = false;
   private lastResponseEvent: 'open' | 'ended' | 'failed' = 'open';
   private readonly dialect: StreamDialect | null;
 
@@ -46,7 +49,7 @@ export class StreamWatch {
 
   /** Of a stream: complete events. */
   push(piece: Buffer): void {
-    if (this.length > 0) {
+    if (this.kept.length > 0) {
       this.keep(piece);
     } else if (this.only === null) {
       this.only = piece;
@@ -61,20 +64,23 @@ export class StreamWatch {
   private keep(piece: Buffer): void {
     const from = Math.max(0, piece.length - TAIL_BYTES);
     const size = piece.length - from;
-    if (this.length + size > this.kept.length) this.makeRoom(size);
-    piece.copy(this.kept, this.length, from);
-    this.length += size;
+    if (this.end + size > this.kept.length && this.kept.length < TAIL_BYTES) this.grow(this.end + size);
+    const first = Math.min(size, this.kept.length - this.end);
+    piece.copy(this.kept, this.end, from, from + first);
+    this.end += first;
+    if (first === size) return;
+    // The oldest bytes give way.
+    piece.copy(this.kept, 0, from + first);
+    this.end = size - first;
+    this.wrapped = true;
   }
 
-  /** Twice as much as before, up to two tails; then what lies before the last one gives way. */
-  private makeRoom(size: Bytes): void {
-    const old = Math.min(this.length, TAIL_BYTES);
+  private grow(size: Bytes): void {
     let room = Math.max(this.kept.length, FIRST_ROOM);
-    while (room < old + size) room *= 2;
-    const into = room > this.kept.length ? Buffer.allocUnsafeSlow(room) : this.kept;
-    this.kept.copy(into, 0, this.length - old, this.length);
+    while (room < Math.min(size, TAIL_BYTES)) room *= 2;
+    const into = Buffer.allocUnsafeSlow(room);
+    this.kept.copy(into, 0, 0, this.end);
     this.kept = into;
-    this.length = old;
   }
 
   /** How a stream ended. */
@@ -111,8 +117,9 @@ export class StreamWatch {
   }
 
   private tail(): string {
-    const [kept, length] = this.length > 0 ? [this.kept, this.length] : [this.only ?? NOTHING, this.only?.length ?? 0];
-    return kept.toString('latin1', Math.max(0, length - TAIL_BYTES), length);
+    const { only, kept, end } = this;
+    if (kept.length === 0) return only === null ? '' : only.toString('latin1', Math.max(0, only.length - TAIL_BYTES));
+    return (this.wrapped ? kept.toString('latin1', end) : '') + kept.toString('latin1', 0, end);
   }
 }
 
