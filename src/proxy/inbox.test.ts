@@ -37,6 +37,14 @@ describe('sockets that are read into one buffer', () => {
     }
   });
 
+  it('see the end of a connection that nobody ever paused or resumed', async () => {
+    const { near, far, chunks } = await pair();
+    const ended = once(near, 'end');
+    far.end('last');
+    await ended;
+    expect(String(Buffer.concat(chunks))).toBe('last');
+  });
+
   it('stop and go on as they are told, and see the end', async () => {
     const { near, far, chunks } = await pair();
     near.pause();
