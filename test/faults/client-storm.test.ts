@@ -6,8 +6,9 @@ import { faultGateway, atRest } from '../support/fault-gateway.ts';
 import { simulatedYaml } from '../support/simulated-fleet.ts';
 
 const SLOTS = 2;
-const SERVICE_MS = 400;
-const WINDOW_MS = 5_000;
+/** So long that the storm, which runs on the same processors, takes little of them. */
+const SERVICE_MS = 800;
+const WINDOW_MS = 6_000;
 const OVERLOAD = 10;
 /** Tries of one client, the first one included. */
 const TRIES = 3;
@@ -49,7 +50,7 @@ it('[F34] what is served under a storm of retries is nine tenths of what can be 
     });
     expect(Object.keys(calm.ends)).toEqual(['200']);
     const capacity = calm.good;
-    expect(capacity).toBeGreaterThan(10);
+    expect(capacity).toBeGreaterThan(6);
 
     await using crowd = new Clients(gateway.url);
     const stormy = await measured(async (until, note) => {
