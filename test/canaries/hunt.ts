@@ -51,7 +51,9 @@ export async function hunt({ world, seeds, canary, withinMs }: Hunt): Promise<Qu
   const whole = setTimeout(() => ((timeIsOver = true), end()), withinMs);
   let before = 0;
   const looks = setInterval(() => {
-    if (processorTimeOf(child) - before > MOST_PER_SEED_MS) ((hung = true), end());
+    if (processorTimeOf(child) - before <= MOST_PER_SEED_MS) return;
+    hung = true;
+    end();
   }, LOOK_EVERY_MS);
   try {
     const seen = { last: null as number | null, count: 0 };
