@@ -10,14 +10,16 @@ import type { WorkerHandle } from './worker-handle.ts';
 /** As of a listener of this process. */
 const BACKLOG = 4_096;
 
+type Taker = Pick<WorkerHandle, 'serves' | 'connections' | 'travelling' | 'hand'>;
+
 export interface ConnectionHallOptions {
-  readonly workers: () => readonly WorkerHandle[];
+  readonly workers: () => readonly Taker[];
   readonly log: Logger;
   /** Connections of clients, all workers together and those that wait here included: beyond it they are closed at once. */
   readonly limit: number;
   /** Of one worker: its descriptors are its own. */
   readonly limitOfWorker: number;
-  /** Of those that wait here: they have descriptors of this process. */
+  /** Of those that wait here, or have not arrived where they were handed to: they have descriptors of this process. */
   readonly limitWaiting: number;
 }
 
@@ -64,8 +66,13 @@ export class ConnectionHall {
   #accept(socket: Socket): void {
     socket.on('error', () => undefined);
     const { workers, limit, limitWaiting } = this.#options;
-    const open = workers().reduce((sum, worker) => sum + worker.connections, this.#waiting.length);
-    if (open >= limit || this.#waiting.length >= limitWaiting) {
+    let open = this.#waiting.length;
+    let here = open;
+    for (const { connections, travelling } of workers()) {
+      open += connections;
+      here += travelling;
+    }
+    if (open >= limit || here >= limitWaiting) {
       socket.destroy();
       return;
     }
@@ -73,8 +80,8 @@ export class ConnectionHall {
     this.dispatch();
   }
 
-  #least(): WorkerHandle | null {
-    let least: WorkerHandle | null = null;
+  #least(): Taker | null {
+    let least: Taker | null = null;
     for (const worker of this.#options.workers()) {
       if (!worker.serves || worker.connections >= this.#options.limitOfWorker) continue;
       if (least === null || worker.connections < least.connections) least = worker;

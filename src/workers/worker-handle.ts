@@ -100,6 +100,11 @@ export class WorkerHandle {
     return this.ready && !this.silent;
   }
 
+  /** Connections that it was handed and has not taken yet. */
+  get travelling(): number {
+    return this.#travelling.length;
+  }
+
   ping(): void {
     this.unanswered += 1;
     this.say({ kind: 'ping' });
