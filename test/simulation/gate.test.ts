@@ -203,6 +203,31 @@ describe('a start whose neighbour moves while it measures', () => {
     expect(story.starts('new')).toBe(2);
   });
 
+  it('goes to one that died when the start that held it has measured, and lets no other begin before that memory is back', () => {
+    const learned = simulatedModel(
+      'new',
+      { memory: null, sizing: null },
+      { measured: 'cache', truth: { steady: 0.3, peak: 0.3 } },
+    );
+    const story = new Story({ devices, models: [small('old'), learned, small('next')] });
+    story.ask('new');
+    story.until('measured', () => story.decisions('replica.measured').length === 1);
+    story.act({ kind: 'unload', model: 'new' });
+    ready(story, 'old');
+    story.ask('new');
+    story.until('new loads', () => milestone(story, 'new') === 'loading');
+    story.act({ kind: 'stop_fault', model: 'old', fault: 'late', lastsMs: 30_000 });
+    const old = story.current('old')?.id;
+    story.act({ kind: 'crash', model: 'old' });
+    story.untilReady('new');
+    expect(gate(story)?.gateHolder).toBe(old);
+    story.ask('next');
+    story.run(10_000);
+    expect(story.phase('next')).toBe('reserved');
+    story.until('launched', () => story.starts('next') === 1);
+    expect(old !== undefined && story.state.replicas.has(old)).toBe(false);
+  });
+
   it('lets no start begin beside one that died, before its memory is back', () => {
     const story = new Story({ devices, models: [small('old'), small('new')] });
     ready(story, 'old');

@@ -87,15 +87,16 @@ function hold(device: Device, replicaId: string, now: Milliseconds): void {
   device.gateSince = now;
 }
 
-/** A start that was passed has the gate back, if it needs it still. */
+/** A start that was passed has the gate back, if it needs it still; else an end that waited for nobody has it now. */
 export function releaseGate(state: FleetState, replica: Replica, now: Milliseconds): void {
   for (const device of devicesOf(state, replica)) {
     if (device.gateHolder !== replica.id) continue;
-    const passed = [...state.replicas.values()].find(
-      (other) => other !== replica && isFilling(other) && other.reservations.has(device.id),
+    const others = [...state.replicas.values()].filter(
+      (other) => other !== replica && other.reservations.has(device.id),
     );
-    device.gateHolder = passed?.id ?? null;
-    device.gateSince = passed ? now : null;
+    const next = others.find(isFilling) ?? others.find(({ phase }) => phase === 'stopping');
+    device.gateHolder = next?.id ?? null;
+    device.gateSince = next ? now : null;
   }
 }
 
