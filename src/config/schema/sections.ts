@@ -110,7 +110,7 @@ export const serverKeys = {
     reader: workers(),
     fallback: 1,
     about:
-      'Processes of the data plane: 1 = none beside the one process, auto = as many as there are cores, at most 8.',
+      'Processes of the data plane: 1 = none beside the one process, auto = as many as there are cores, at most 8. More than one needs Linux.',
   }),
   shutdown_timeout: key({
     reader: span({ zero: 'no waiting' }),
