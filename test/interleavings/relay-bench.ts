@@ -63,6 +63,8 @@ export class RelayBench {
   readonly engine: End[] = [];
   /** Does the engine take connections? */
   listening = true;
+  /** What asks for a connection is lost on its way: nobody says yes or no. */
+  swallows = false;
   /** The engine has read a whole request on this connection. */
   onRequest: (end: End) => void = () => undefined;
   readonly #life = { alive: true };
@@ -78,7 +80,12 @@ export class RelayBench {
       life: this.#life,
       random: new Random(1, 'net'),
       rules: () => ({ latencyMs: 0, pieceBytes: options.pieceBytes ?? 0, windowBytes: options.windowBytes ?? 65_536 }),
-      engines: { fate: () => (this.listening ? { listening: true, accept: (far) => this.#accept(far) } : 'refused') },
+      engines: {
+        fate: () => {
+          if (this.swallows) return 'swallowed';
+          return this.listening ? { listening: true, accept: (far) => this.#accept(far) } : 'refused';
+        },
+      },
     });
     this.gate = new FakeGate({
       id: 'tiny-1',

@@ -105,6 +105,17 @@ export const STORIES: readonly Story[] = [
     },
   },
   {
+    name: 'an engine to which no connection is made in time',
+    tell: (bench) => {
+      bench.swallows = true;
+      bench.onRequest = answers(bench, whole(200, '{"id":1}'));
+      bench.client().far.send(post(PLAIN));
+      bench.after(1_000, () => {
+        bench.swallows = false;
+      });
+    },
+  },
+  {
     name: 'a connection that had served and is reset',
     tell: (bench) => {
       bench.onRequest = (end) => {
@@ -207,6 +218,12 @@ export const STORIES: readonly Story[] = [
     name: 'a request of the control plane',
     tell: (bench) => {
       bench.client().far.send('GET /control HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    },
+  },
+  {
+    name: 'a request of the control plane that is answered before its body has come',
+    tell: (bench) => {
+      bench.client().far.send('POST /control HTTP/1.1\r\nhost: localhost\r\ncontent-length: 400000\r\n\r\nx');
     },
   },
 ];
