@@ -50,6 +50,24 @@ describe('a client of the load', () => {
     expect((await answered(STREAM.split(''), 2)).fault).toBeNull();
   });
 
+  it('takes another connection where the server ends one with its answer, as servers do after so many requests', async () => {
+    let connections = 0;
+    const server = createServer((socket: Socket) => {
+      connections += 1;
+      socket.once('data', () => {
+        socket.end('HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\nnonce:abc');
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const client = new LoadClient(typeof address === 'object' && address !== null ? address.port : 0, {});
+    const ask = { path: '/', body: [Buffer.from('{}')], nonce: 'abc', events: null };
+    const faults = [await client.ask(ask), await client.ask(ask), await client.ask(ask)].map((one) => one.fault);
+    client.close();
+    server.close();
+    expect([faults, connections]).toEqual([[null, null, null], 3]);
+  });
+
   it('tells an event too few or too many, a missing end and a foreign answer', async () => {
     expect(await fault(STREAM, 3)).toBe('2 events of 3');
     expect(await fault(STREAM, 1)).toBe('2 events of 1');

@@ -47,6 +47,8 @@ export class LoadClient {
   private listener: Listener = {};
   private head = '';
   private status = 0;
+  /** The server says that it ends the connection with this answer: servers allow so many requests on each. */
+  private last = false;
   /** Bytes that are still to come; null: the answer comes in chunks, or its head is not there yet. */
   private left: number | null = null;
   private events = 0;
@@ -67,6 +69,7 @@ export class LoadClient {
     this.listener = listener;
     this.head = '';
     this.status = 0;
+    this.last = false;
     this.left = null;
     this.events = 0;
     this.sawNonce = false;
@@ -96,10 +99,14 @@ export class LoadClient {
   private open(): Socket {
     const socket = connect({ port: this.port, host: '127.0.0.1', noDelay: true });
     this.socket = socket;
-    socket.on('data', (data: Buffer) => this.data(data));
+    socket.on('data', (data: Buffer) => {
+      if (this.socket === socket) this.data(data);
+    });
     // What went wrong is told by the close that follows.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
+      // One that said that it would end has been let go of.
+      if (this.socket !== socket) return;
       this.socket = null;
       this.finish('the connection was closed');
     });
@@ -118,6 +125,7 @@ export class LoadClient {
       body = data.subarray(end + HEAD_END.length - this.head.length);
       const head = text.slice(0, end);
       this.status = Number(head.slice(9, 12));
+      this.last = /\r\nconnection: close\b/i.test(head);
       const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
       this.left = length === undefined ? null : Number(length);
     }
@@ -155,6 +163,11 @@ export class LoadClient {
     const { done, asked } = this;
     if (done === null || asked === null) return;
     this.done = null;
+    if (this.last) {
+      const { socket } = this;
+      this.socket = null;
+      socket?.destroy();
+    }
     done({ status: this.status, fault: broken ?? this.faultOf(asked), events: this.events });
   }
 
