@@ -24,14 +24,14 @@ const goal = (
 ): Goal => ({ workload, of, gate, good, ahead, stretch, ...(note === undefined ? {} : { note }) });
 
 export const GOALS: readonly Goal[] = [
-  goal('W1', 'nginx', [8, 4.5, 6, 2.5], 'the gate was meant to stand at 6.00'),
-  goal('W1-1', 'nginx', [5.5, 3, 2.7, 1.8], 'the gate was meant to stand at 4.00'),
+  goal('W1', 'nginx', [7, 4.5, 6, 2.5], 'the gate was meant to stand at 6.00'),
+  goal('W1-1', 'nginx', [5, 3, 2.7, 1.8], 'the gate was meant to stand at 4.00'),
   goal('W2', 'nginx', [2, 1.5, 1.1, 1.15]),
-  goal('W3', 'nginx', [3, 2.4, 1.44, 1.6]),
-  goal('W3', 'blind net.pipe', [2.5, 1.25, null, null], 'the gate was meant to stand at 1.25'),
+  goal('W3', 'nginx', [2.6, 2.4, 1.44, 1.6]),
+  goal('W3', 'blind net.pipe', [2, 1.25, null, null], 'the gate was meant to stand at 1.25'),
   goal('W3-600', 'nginx', [2.6, 2.2, 1.7, 1.5]),
   goal('W3-600', 'carried', [0.8, 0.93, null, 1]),
-  goal('W4', 'nginx', [13, 6, 5.4, 3.5], 'the gate was meant to stand at 10.00'),
+  goal('W4', 'nginx', [10, 6, 5.4, 3.5]),
   goal('W5', 'cost', [45, 30, 38, 15]),
   goal('W3', 'p50', [0.8, 0.5, 0.2, 0.3]),
   goal('W3', 'p99', [10, 6, 1.9, 3]),
