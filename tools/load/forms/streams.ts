@@ -4,6 +4,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '../../../test/support/eventually.ts';
 import { streamAsk } from '../../bench/asks.ts';
 import { LoadClient } from '../../bench/client.ts';
 import { baselineOf, restAfter } from '../at-rest.ts';
@@ -37,21 +38,24 @@ interface Told {
 class Streams {
   readonly told: Told = { faults: {}, events: 0, delays: [], loop: { p99: [], max: [] }, rss: [] };
   private readonly clients: LoadClient[] = [];
-  private readonly port: number;
+  private readonly gateway: GatewayUnderLoad;
   private reads = 0;
+  private begun = 0;
+  private ended = 0;
   watched = false;
 
-  constructor(port: number) {
-    this.port = port;
+  constructor(gateway: GatewayUnderLoad) {
+    this.gateway = gateway;
   }
 
-  /** Begins `count` streams; resolves when each has had its first event. Their ends are `ended`. */
+  /** Begins `count` streams; resolves when each has reached its engine. Their ends are `ended`. */
   async begin(count: number, events: number, every: number): Promise<{ readonly ended: Promise<void> }> {
     const ends: Promise<void>[] = [];
-    for (let from = 0; from < count; from += AT_ONCE) {
-      const some = Array.from({ length: Math.min(AT_ONCE, count - from) }, () => this.one(events, every));
-      ends.push(...some.map(({ ended }) => ended));
-      await Promise.all(some.map(({ accepted }) => accepted));
+    while (ends.length < count) {
+      const some = Array.from({ length: Math.min(AT_ONCE, count - ends.length) }, () => this.one(events, every));
+      ends.push(...some);
+      this.begun += some.length;
+      await eventually('all that were begun are under way', async () => (await this.underWay()) >= this.begun, 60_000);
     }
     return { ended: Promise.all(ends).then(() => undefined) };
   }
@@ -60,24 +64,21 @@ class Streams {
     for (const client of this.clients) client.close();
   }
 
-  private one(events: number, every: number): { readonly accepted: Promise<void>; readonly ended: Promise<void> } {
-    const client = new LoadClient(this.port, {});
+  private async underWay(): Promise<number> {
+    return (await this.gateway.metric('in_flight')) + this.ended;
+  }
+
+  private async one(events: number, every: number): Promise<void> {
+    const client = new LoadClient(this.gateway.pool.port, {});
     this.clients.push(client);
-    let accept: () => void = () => undefined;
-    const accepted = new Promise<void>((resolve) => {
-      accept = resolve;
-    });
     const event = (delay: number): void => {
-      accept();
       this.reads += 1;
       if (this.watched && this.reads % KEPT === 0) this.told.delays.push(delay);
     };
-    const ended = client.ask({ ...streamAsk(events, every) }, { event }).then((answer) => {
-      accept();
-      this.told.events += answer.events;
-      if (answer.fault !== null) this.told.faults[answer.fault] = (this.told.faults[answer.fault] ?? 0) + 1;
-    });
-    return { accepted, ended };
+    const { events: came, fault } = await client.ask(streamAsk(events, every), { event });
+    this.ended += 1;
+    this.told.events += came;
+    if (fault !== null) this.told.faults[fault] = (this.told.faults[fault] ?? 0) + 1;
   }
 }
 
@@ -95,7 +96,7 @@ async function run(gates: Gates, gateway: GatewayUnderLoad, long: boolean, say: 
   const seconds = long ? SECONDS.long : SECONDS.short;
   const speaking = long ? SPEAKING.long : SPEAKING.short;
   const quiet = long ? QUIET.long : QUIET.short;
-  const streams = new Streams(gateway.pool.port);
+  const streams = new Streams(gateway);
   const { told } = streams;
   await (
     await streams.begin(1, 200, 1)
