@@ -181,13 +181,6 @@ const MEMORY: readonly Canary[] = [
     replace: `  if (isLeaving(replica) || replica.phase === 'reserved') return;\n`,
   }),
   core({
-    name: 'stopping-holds-nothing',
-    breaks: 'Memory of an engine that is on its way out counts as free before it is.',
-    file: 'src/core/memory/ledger.ts',
-    find: `  if (replica.phase === 'reserved') return 0;`,
-    replace: `  if (replica.phase === 'reserved' || replica.phase === 'stopping') return 0;`,
-  }),
-  core({
     name: 'peak-of-a-start-forgotten',
     breaks: 'A start is let in beside others as if it never took more than in the end.',
     file: 'src/core/memory/ledger.ts',
