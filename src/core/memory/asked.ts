@@ -1,6 +1,6 @@
 /**
  * What a model asks of its devices. It follows from the model and from what the devices are, not from who stands on them, and
- * costs more than the rest of a plan: so it is kept, and worked out again as soon as anything that it follows from is another.
+ * costs more than the rest of a plan: so it is kept until one of the things that it is worked out from is replaced.
  */
 import type { Bytes } from '../../units.ts';
 import type { Device, FleetState, Model } from '../state.ts';
