@@ -197,8 +197,6 @@ function reach(run: Run, replica: Replica, milestone: StartMilestone): void {
 function whatMovesBeside(run: Run, replica: Replica, anyTime: boolean): string | null {
   for (const other of neighbours(run.state, replica)) {
     if (other.phase === 'stopping') return other.id;
-    // It was to end while it loaded, did not, and loads on.
-    if (other.phase === 'zombie' && other.readyAt === null) return other.id;
   }
   const { shakenAt } = replica;
   return shakenAt !== null && (anyTime || run.now - shakenAt < NEWS_LAG) ? 'one that has just left' : null;
